@@ -1,0 +1,1 @@
+//! One file per credential; pure functions, test vectors beside them.

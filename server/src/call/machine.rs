@@ -1,0 +1,1 @@
+//! The call machine: from CREATE to exactly one HANGUP_COMPLETE.

@@ -1,0 +1,1 @@
+//! MOS: the E-model of ITU-T G.107.

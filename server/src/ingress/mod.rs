@@ -1,0 +1,1 @@
+//! Accept, TLS, HTTP head, limits, route, hand-off, WebSocket sessions.

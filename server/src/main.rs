@@ -1,0 +1,3 @@
+//! `clutchcall-gateway`: the command line over the library.
+
+fn main() {}

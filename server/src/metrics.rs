@@ -1,0 +1,244 @@
+//! Counters that every room may touch and the admin window shows.
+//!
+//! One [`ShardMetrics`] per shard, written by that shard alone and read by the control thread: relaxed atomics, no
+//! locks. Everything is present at zero from the start. Rendering is `control`'s.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// A number that goes up, or up and down. Written by one thread, read by any.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Adds `amount`.
+    pub fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Takes one away. Pairs with an earlier [`Gauge::increment`].
+    pub fn decrement(&self) {
+        let before = self.0.fetch_sub(1, Ordering::Relaxed);
+        debug_assert!(before > 0, "a gauge went below zero");
+    }
+
+    /// Replaces the value.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! reasons {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $label:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(usize)]
+        pub enum $name { $($(#[$doc])* $variant,)* }
+
+        impl $name {
+            /// Every reason, in the order of its counter.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The metric label.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $label,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a datagram went no further.
+    DropReason {
+        /// From an address that no peer is bound to, and no STUN check.
+        UnknownSource = "unknown_source",
+        /// First byte of no known protocol (RFC 7983).
+        UnknownProtocol = "unknown_protocol",
+        /// STUN that can't be parsed.
+        StunMalformed = "stun_malformed",
+        /// STUN for a ufrag that no peer has.
+        StunUnknownUfrag = "stun_unknown_ufrag",
+        /// STUN whose MESSAGE-INTEGRITY does not hold.
+        StunIntegrity = "stun_integrity",
+        /// DTLS that the handshake refused.
+        DtlsInvalid = "dtls_invalid",
+        /// Media before the keys.
+        SrtpNoKeys = "srtp_no_keys",
+        /// SRTP or SRTCP too short or unparsable.
+        SrtpMalformed = "srtp_malformed",
+        /// SRTP or SRTCP whose tag does not hold.
+        SrtpAuth = "srtp_auth",
+        /// SRTP or SRTCP seen before, or too old.
+        SrtpReplay = "srtp_replay",
+        /// A ninth SSRC of one peer.
+        SrtpStreams = "srtp_too_many_streams",
+        /// RTP that can't be parsed.
+        RtpMalformed = "rtp_malformed",
+        /// A payload type that was not negotiated.
+        RtpPayloadType = "rtp_payload_type",
+        /// Plain RTP from a stranger's address.
+        RtpWrongSource = "rtp_wrong_source",
+        /// RTCP that can't be parsed.
+        RtcpMalformed = "rtcp_malformed",
+        /// Media while on hold.
+        OnHold = "on_hold",
+        /// Media before the call was answered.
+        NotAnswered = "not_answered",
+        /// Older than what was already played.
+        Late = "late",
+        /// A copy of a packet that was already taken.
+        Duplicate = "duplicate",
+        /// Audio that the decoder refused.
+        CodecError = "codec_error",
+        /// The send queue of the shard was full.
+        SendQueueFull = "send_queue_full",
+        /// The kernel refused the datagram.
+        SendFailed = "send_failed",
+        /// Longer than any datagram that we take.
+        Oversized = "oversized",
+    }
+}
+
+reasons! {
+    /// Why a connection was closed before it became a session.
+    ConnectionRefusal {
+        /// Too many connections on this shard.
+        Connections = "connections",
+        /// Too many TLS handshakes under way.
+        Handshakes = "handshakes",
+        /// Too many connections of one address.
+        Address = "address",
+        /// Too many new connections of one address per second.
+        AddressRate = "address_rate",
+        /// TLS failed.
+        Tls = "tls",
+        /// TLS took too long.
+        TlsTimeout = "tls_timeout",
+        /// An HTTP head that can't be read.
+        HttpMalformed = "http_malformed",
+        /// An HTTP head that is too long.
+        HttpTooLong = "http_too_long",
+        /// An HTTP head that came too slowly.
+        HttpTimeout = "http_timeout",
+        /// No such path, vendor or tenant.
+        NotFound = "not_found",
+        /// Origin not allowed.
+        Origin = "origin",
+        /// Not authenticated: token missing, bad, used, of another tenant.
+        Auth = "auth",
+        /// The hand-off ring to the owner was full.
+        HandOff = "hand_off",
+        /// The gateway drains.
+        Draining = "draining",
+        /// A WebSocket that stayed full for 5 s.
+        SlowReader = "slow_reader",
+        /// A panic in the session's task.
+        Panic = "panic",
+    }
+}
+
+/// One counter per reason.
+#[derive(Debug)]
+pub struct ByReason<const N: usize>([Gauge; N]);
+
+impl<const N: usize> Default for ByReason<N> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Gauge::default()))
+    }
+}
+
+impl<const N: usize> ByReason<N> {
+    /// The counter at `index`.
+    pub fn at(&self, index: usize) -> &Gauge {
+        &self.0[index]
+    }
+}
+
+/// What one shard counts.
+#[derive(Debug, Default)]
+pub struct ShardMetrics {
+    /// Calls that are live now.
+    pub calls: Gauge,
+    /// Signalling sessions that are open now.
+    pub sessions: Gauge,
+    /// TCP connections that are open now, sessions included.
+    pub connections: Gauge,
+    /// TLS handshakes under way now.
+    pub handshakes_pending: Gauge,
+    /// WebRTC peers that exist now.
+    pub peers: Gauge,
+    /// Trunk media ports in use now.
+    pub media_ports: Gauge,
+    /// Occupied entries over all slabs of the shard.
+    pub slab_entries: Gauge,
+    /// Calls created since the start.
+    pub calls_total: Gauge,
+    /// Sessions opened since the start.
+    pub sessions_total: Gauge,
+    /// Datagrams received on the WebRTC port.
+    pub webrtc_packets_received: Gauge,
+    /// Datagrams sent from the WebRTC port.
+    pub webrtc_packets_sent: Gauge,
+    /// Datagrams received on trunk ports.
+    pub trunk_packets_received: Gauge,
+    /// Datagrams sent from trunk ports.
+    pub trunk_packets_sent: Gauge,
+    /// Packets decoded and encoded again.
+    pub packets_transcoded: Gauge,
+    /// Packets forwarded without decoding.
+    pub packets_passed_through: Gauge,
+    /// 20 ms frames concealed.
+    pub frames_concealed: Gauge,
+    /// Frames recovered by in-band FEC.
+    pub frames_recovered_fec: Gauge,
+    /// Nanoseconds in which the media task worked.
+    pub busy_ns: Gauge,
+    /// Wake-ups of the media task.
+    pub wakeups: Gauge,
+    /// Connections given to another shard.
+    pub hand_offs_sent: Gauge,
+    /// Connections taken from another shard.
+    pub hand_offs_received: Gauge,
+    /// Messages that wait in the ring to the control thread now.
+    pub control_ring_depth: Gauge,
+    /// Messages that did not fit into a ring.
+    pub ring_full: Gauge,
+    /// Panics that were caught in a task or a call.
+    pub panics: Gauge,
+    /// Dropped datagrams; use [`ShardMetrics::dropped`].
+    pub drops: ByReason<{ DropReason::ALL.len() }>,
+    /// Refused connections; use [`ShardMetrics::refused`].
+    pub refusals: ByReason<{ ConnectionRefusal::ALL.len() }>,
+}
+
+impl ShardMetrics {
+    /// Counts a dropped datagram.
+    pub fn dropped(&self, reason: DropReason) {
+        self.drops.at(reason as usize).increment();
+    }
+
+    /// Counts a refused connection.
+    pub fn refused(&self, reason: ConnectionRefusal) {
+        self.refusals.at(reason as usize).increment();
+    }
+}
+
+/// What the whole process tells: readiness and drain. Written by the control thread.
+#[derive(Debug, Default)]
+pub struct ProcessState {
+    /// All shards listen.
+    pub ready: AtomicBool,
+    /// SIGTERM was received.
+    pub draining: AtomicBool,
+    /// A shard died: `/healthz` fails.
+    pub unhealthy: AtomicBool,
+}

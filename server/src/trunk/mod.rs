@@ -1,0 +1,1 @@
+//! The far end's media legs behind one interface: echo and RTP.

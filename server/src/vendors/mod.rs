@@ -1,0 +1,1 @@
+//! One file or folder per adapter: its dialect as sans-I/O state machine.

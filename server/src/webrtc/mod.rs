@@ -1,0 +1,1 @@
+//! The media leg of a WebRTC peer: ICE-lite, DTLS, SRTP, SDP. Sans-I/O.
