@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::PublicKey;
 use crate::id::{TenantId, TrunkId};
 
 /// All of `gateway.toml`. Shared read-only with every shard.
@@ -120,21 +121,8 @@ pub struct BrowserConfig {
 pub struct TenantKey {
     /// The header's `kid`; never begins `gw-`.
     pub kid: String,
-    /// The only algorithm that this key verifies.
-    pub alg: KeyAlgorithm,
-    /// PEM SubjectPublicKeyInfo, read at load.
-    pub public_key_pem: Vec<u8>,
-}
-
-/// Signature algorithms of SessionAuth tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyAlgorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    Rs256,
-    /// ECDSA P-256 with SHA-256.
-    Es256,
-    /// Ed25519.
-    EdDsa,
+    /// The key with the only algorithm that it verifies, read at load.
+    pub public_key: PublicKey,
 }
 
 /// `[[tenants.routes]]`

@@ -4,7 +4,9 @@
 //! refused with file and line, secrets only as `*_file` or `env:NAME` and never printed.
 
 mod gateway;
+mod public_key;
 mod shards;
 
 pub use gateway::*;
+pub use public_key::*;
 pub use shards::*;
