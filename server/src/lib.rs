@@ -30,6 +30,7 @@ pub mod id;
 pub mod ingress;
 pub mod metrics;
 pub mod rtp;
+pub mod serve;
 pub mod switch;
 pub mod trunk;
 pub mod vendors;

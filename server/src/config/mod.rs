@@ -1,12 +1,111 @@
 //! `gateway.toml` and `shards.toml`: parse, validate with the line at fault, reload.
 //!
-//! Parsed, not validated: what leaves this room is typed and consistent. Contracts: one file per subject, unknown keys
-//! refused with file and line, secrets only as `*_file` or `env:NAME` and never printed.
+//! Parsed, not validated: what leaves this room is typed and consistent. Unknown keys are refused with file and line,
+//! secrets come only as `*_file` or `env:NAME` and are never printed. All problems of a file are told at once. A
+//! reload is [`load`] again: it gives a whole new configuration or an error, and the old one stays untouched.
+//!
+//! | file | subject |
+//! | --- | --- |
+//! | `gateway`, `shards` | the typed forms |
+//! | `gateway_file`, `tenant_file`, `trunk_file`, `shards_file` | from TOML to the typed forms |
+//! | `document` | a TOML file with the place of every value |
+//! | `report` | problems, warnings and effective values, as people read them |
+//! | `tls`, `public_key` | the key files that the configuration names |
+//! | `machine` | ports and cores of this machine against both files |
 
+mod document;
 mod gateway;
+mod gateway_file;
+mod machine;
 mod public_key;
+mod report;
 mod shards;
+mod shards_file;
+mod tenant_file;
+mod tls;
+mod trunk_file;
+
+use std::path::Path;
 
 pub use gateway::*;
+pub use machine::*;
 pub use public_key::*;
+pub use report::*;
 pub use shards::*;
+
+/// Both files, consistent with each other and with this machine.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// `gateway.toml`
+    pub gateway: GatewayConfig,
+    /// `shards.toml`
+    pub shards: ShardsConfig,
+    /// What an operator should know although it is no error.
+    pub warnings: Warnings,
+    /// The effective values of both files and where each came from.
+    pub effective: [Effective; 2],
+}
+
+/// Reads both files and checks them against each other and against `machine`.
+///
+/// # Errors
+/// Everything that was wrong, each with file, line, column and key.
+pub fn load(
+    gateway_path: &Path,
+    shards_path: Option<&Path>,
+    machine: &Machine,
+) -> Result<Loaded, ConfigError> {
+    let gateway = gateway_file::read(gateway_path, &|name| std::env::var(name).ok());
+    let shards = shards_file::read(shards_path, &machine.cores);
+    let ((gateway, gateway_report), (shards, shards_report)) = match (gateway, shards) {
+        (Ok(gateway), Ok(shards)) => (gateway, shards),
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => return Err(error),
+        (Err(error), Err(other)) => return Err(error.and(other)),
+    };
+    machine::check(
+        (&gateway, &gateway_report.effective),
+        (&shards, &shards_report.effective),
+        machine,
+    )?;
+    let mut warnings = gateway_report.warnings;
+    warnings.0.extend(shards_report.warnings.0);
+    Ok(Loaded {
+        gateway,
+        shards,
+        warnings,
+        effective: [gateway_report.effective, shards_report.effective],
+    })
+}
+
+impl GatewayConfig {
+    /// Reads `gateway.toml` alone. [`load`] also checks it against `shards.toml` and the machine.
+    ///
+    /// # Errors
+    /// Everything that was wrong, each with file, line, column and key.
+    pub fn load(path: &Path) -> Result<(Self, Warnings), ConfigError> {
+        gateway_file::read(path, &|name| std::env::var(name).ok())
+            .map(|(config, report)| (config, report.warnings))
+    }
+}
+
+impl ShardsConfig {
+    /// Reads `shards.toml`, or takes every default if there is none.
+    ///
+    /// # Errors
+    /// Everything that was wrong, each with file, line, column and key.
+    pub fn load(path: Option<&Path>) -> Result<(Self, Warnings), ConfigError> {
+        shards_file::read(path, &Machine::read().cores)
+            .map(|(config, report)| (config, report.warnings))
+    }
+
+    /// Every default, with shards on these cores.
+    pub fn on_cores(cores: Vec<usize>) -> Self {
+        Self {
+            cores,
+            ..shards_file::defaults()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,399 @@
+//! `gateway.toml`, top level: `[server]`, `[admin]`, `[webrtc]`, and the checks across tenants and trunks.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::signature::Ed25519KeyPair;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::document::{Document, KEY_FILE_LEN_MAX, Located, Section, quote, read_bounded};
+use super::report::Report;
+use super::tls::{TlsFileError, certified_key};
+use super::{
+    AdminConfig, CodecName, ConfigError, DtlsVersions, GatewayConfig, Secret, ServerConfig,
+    WebRtcConfig, tenant_file, trunk_file,
+};
+
+/// The most tenants in one file.
+const TENANTS_MAX: usize = 10_000;
+/// The most trunks in one file.
+const TRUNKS_MAX: usize = 10_000;
+
+/// How secrets of the environment are found: `std::env::var` outside tests.
+pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Reads and checks the whole file.
+pub(super) fn read(
+    path: &Path,
+    environment: Environment<'_>,
+) -> Result<(GatewayConfig, Report), ConfigError> {
+    let document = Document::open(path)?;
+    let config = {
+        let table = document.parse()?;
+        let mut root = document.root(&table);
+        let server = server(root.section_or_default("server"));
+        let admin = admin(root.section_or_default("admin"), environment);
+        let webrtc = webrtc(root.section_or_default("webrtc"));
+        let trunks = trunks(&mut root);
+        let tenants = tenants(&mut root, &trunks, server.as_ref());
+        for trunk in trunks.values() {
+            trunk.check_tenant(|tenant_id| tenants.contains_key(tenant_id));
+        }
+        root.finish();
+        let trunks = trunks
+            .into_iter()
+            .map(|(id, trunk)| (id, Arc::new(trunk.config)))
+            .collect();
+        server.map(|server| GatewayConfig {
+            server,
+            admin,
+            webrtc,
+            tenants,
+            trunks,
+        })
+    };
+    let report = document.finish()?;
+    match config {
+        Some(config) => Ok((config, report)),
+        // `server` is missing only with a problem that `finish` has just told.
+        None => Err(ConfigError::Invalid(Vec::new())),
+    }
+}
+
+fn server(mut section: Section<'_>) -> Option<ServerConfig> {
+    let listen = section.parsed_list_or("listen", ADDRESS, parse_address, &["[::]:7443"]);
+    if listen.is_empty() {
+        section.wrong_key("listen", "names no address; allowed: at least one");
+    }
+    let cert_file = section.required_text("cert_file");
+    let key_file = section.required_text("key_file");
+    let token_key_file = section.text("token_key_file");
+    let port = listen.first().map_or(7443, SocketAddr::port);
+    let default_url = format!("wss://localhost:{port}");
+    let public_url = section.parsed_or(
+        "public_url",
+        "wss://HOST[:PORT] without a path",
+        |text| is_origin(text, &["wss"]).then(|| text.to_owned()),
+        (&default_url, default_url.clone()),
+    );
+    let demo_page = section.flag_or("demo_page", false);
+    if demo_page {
+        section.warn("demo_page", "the softphone page is served to everyone at /");
+    }
+    let drain_timeout_s = section.integer_or("drain_timeout_s", 0..=86_400, 30) as u32;
+    let signal_grace_ms = section.integer_or("signal_grace_ms", 0..=120_000, 15_000) as u32;
+
+    let resolve = |located: &Located<String>| section.document().resolve(&located.value);
+    let token_key_path = token_key_file.as_ref().map(resolve);
+    if let (Some(located), Some(path)) = (&token_key_file, &token_key_path) {
+        warn_if_readable_by_all(&section, "token_key_file", path);
+        if let Err(message) = check_token_key(path) {
+            section.wrong(located, message);
+        }
+    }
+    let paths = cert_file
+        .as_ref()
+        .zip(key_file.as_ref())
+        .map(|(cert, key)| (resolve(cert), resolve(key)));
+    if let (Some((cert_path, key_path)), Some(cert), Some(key)) = (&paths, &cert_file, &key_file) {
+        warn_if_readable_by_all(&section, "key_file", key_path);
+        match certified_key(cert_path, key_path) {
+            Ok(_) => {}
+            Err(TlsFileError::Certificate(message)) => section.wrong(cert, message),
+            Err(TlsFileError::Key(message)) => section.wrong(key, message),
+        }
+    }
+    section.finish();
+    let (cert_file, key_file) = paths?;
+    Some(ServerConfig {
+        listen,
+        cert_file,
+        key_file,
+        token_key_file: token_key_path,
+        public_url,
+        demo_page,
+        drain_timeout_s,
+        signal_grace_ms,
+    })
+}
+
+fn admin(mut section: Section<'_>, environment: Environment<'_>) -> AdminConfig {
+    let listen = section.parsed_or(
+        "listen",
+        ADDRESS,
+        parse_address,
+        ("127.0.0.1:7444", ADMIN_LISTEN),
+    );
+    let token = secret(&mut section, ("token", "token_file"), environment);
+    if token.is_none() {
+        section.warn(
+            "token_file",
+            "no token: every request to the admin window is refused",
+        );
+    }
+    section.finish();
+    AdminConfig { listen, token }
+}
+
+const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7444);
+
+fn webrtc(mut section: Section<'_>) -> WebRtcConfig {
+    let usable = |text: &str| {
+        let ip: IpAddr = text.parse().ok()?;
+        (!ip.is_unspecified() && !ip.is_multicast()).then_some(ip)
+    };
+    let advertised_ips = section.parsed_list_or(
+        "advertised_ips",
+        "IPv4 or IPv6 addresses that callers reach",
+        usable,
+        &[],
+    );
+    let ice_server = |text: &str| {
+        let (scheme, rest) = text.split_once(':')?;
+        (["stun", "stuns", "turn", "turns"].contains(&scheme) && !rest.is_empty())
+            .then(|| text.to_owned())
+    };
+    let ice_servers = section.parsed_list_or(
+        "ice_servers",
+        "stun:, stuns:, turn: or turns: URLs (RFC 7064, 7065)",
+        ice_server,
+        &[],
+    );
+    let dtls = |text: &str| match text {
+        "auto" => Some(DtlsVersions::Auto),
+        "1.2" => Some(DtlsVersions::Only12),
+        "1.3" => Some(DtlsVersions::Only13),
+        _ => None,
+    };
+    let dtls = section.parsed_or(
+        "dtls",
+        "\"auto\", \"1.2\", \"1.3\"",
+        dtls,
+        ("auto", DtlsVersions::Auto),
+    );
+    let codec = |text: &str| CodecName::from_name(text).filter(|codec| *codec != CodecName::L16);
+    let mut codecs = section.parsed_list_or(
+        "codecs",
+        "\"opus\", \"PCMU\", \"PCMA\"",
+        codec,
+        &["opus", "PCMU", "PCMA"],
+    );
+    if codecs.is_empty() {
+        section.wrong_key("codecs", "names no codec; allowed: at least one");
+    }
+    let listed = codecs.len();
+    codecs.dedup();
+    if codecs.len() != listed {
+        section.wrong_key("codecs", "names a codec twice");
+    }
+    section.finish();
+    WebRtcConfig {
+        advertised_ips,
+        ice_servers,
+        dtls,
+        codecs,
+    }
+}
+
+fn trunks<'a>(root: &mut Section<'a>) -> BTreeMap<crate::id::TrunkId, trunk_file::ReadTrunk<'a>> {
+    let mut trunks = BTreeMap::new();
+    for section in root.sections("trunks", TRUNKS_MAX) {
+        let Some(trunk) = trunk_file::read(section) else {
+            continue;
+        };
+        if trunks.contains_key(&trunk.config.trunk_id) {
+            trunk.refuse_twice();
+            continue;
+        }
+        trunks.insert(trunk.config.trunk_id.clone(), trunk);
+    }
+    trunks
+}
+
+fn tenants(
+    root: &mut Section<'_>,
+    trunks: &BTreeMap<crate::id::TrunkId, trunk_file::ReadTrunk<'_>>,
+    server: Option<&ServerConfig>,
+) -> BTreeMap<crate::id::TenantId, Arc<super::TenantConfig>> {
+    let issues_tokens = server.is_some_and(|server| server.token_key_file.is_some());
+    let owner_of = |trunk_id: &crate::id::TrunkId| {
+        trunks
+            .get(trunk_id)
+            .map(|trunk| trunk.config.tenant_id.clone())
+    };
+    let mut tenants = BTreeMap::new();
+    for section in root.sections("tenants", TENANTS_MAX) {
+        let Some((tenant_id, tenant)) =
+            tenant_file::read(section, &owner_of, issues_tokens, |tenant_id| {
+                tenants.contains_key(tenant_id)
+            })
+        else {
+            continue;
+        };
+        tenants.insert(tenant_id, Arc::new(tenant));
+    }
+    if tenants.is_empty() {
+        root.warn("tenants", "no tenant: every call is refused");
+    }
+    tenants
+}
+
+/// A secret: `KEY_file = "path"`, or `KEY = "env:NAME"`.
+fn secret(
+    section: &mut Section<'_>,
+    (key, file_key): (&'static str, &'static str),
+    environment: Environment<'_>,
+) -> Option<Secret> {
+    let from_file = section.text(file_key);
+    let from_environment = section.secret_text(key);
+    if let (Some(_), Some(second)) = (&from_file, &from_environment) {
+        section.wrong(
+            second,
+            format!("is given twice; allowed: one of {key} and {file_key}"),
+        );
+        return None;
+    }
+    if let Some(located) = from_environment {
+        let Some(name) = located.value.strip_prefix("env:") else {
+            let message = format!(
+                "a secret is never written here; allowed: {file_key} = \"PATH\", or {key} = \"env:NAME\" for the \
+                 environment variable NAME"
+            );
+            section.wrong(&located, message);
+            return None;
+        };
+        return match environment(name) {
+            Some(text) if is_secret(&text) => Some(Secret::new(&text)),
+            Some(_) => {
+                section.wrong(
+                    &located,
+                    format!("the environment variable {name} holds no secret; allowed: {SECRET}"),
+                );
+                None
+            }
+            None => {
+                section.wrong(
+                    &located,
+                    format!("the environment variable {name} is not set"),
+                );
+                None
+            }
+        };
+    }
+    let located = from_file?;
+    let path = section.document().resolve(&located.value);
+    warn_if_readable_by_all(section, file_key, &path);
+    let text = match read_bounded(&path, KEY_FILE_LEN_MAX) {
+        Ok(bytes) => String::from_utf8(bytes).unwrap_or_default(),
+        Err(error) => {
+            section.wrong(&located, format!("{}: {error}", path.display()));
+            return None;
+        }
+    };
+    let text = text.trim_end_matches(['\n', '\r']);
+    if !is_secret(text) {
+        section.wrong(
+            &located,
+            format!("{} holds no secret; allowed: {SECRET}", path.display()),
+        );
+        return None;
+    }
+    Some(Secret::new(text))
+}
+
+const SECRET: &str = "one line of 16 to 4096 visible ASCII characters";
+
+/// Bearer tokens travel in a header; short ones are guessed.
+fn is_secret(text: &str) -> bool {
+    (16..=4096).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn check_token_key(path: &Path) -> Result<(), String> {
+    let pem = read_bounded(path, KEY_FILE_LEN_MAX)
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    let valid = PrivatePkcs8KeyDer::from_pem_slice(&pem)
+        .is_ok_and(|pkcs8| Ed25519KeyPair::from_pkcs8(pkcs8.secret_pkcs8_der()).is_ok());
+    if valid {
+        return Ok(());
+    }
+    Err(format!(
+        "{} holds no Ed25519 private key; allowed: PEM \"PRIVATE KEY\" (PKCS#8)",
+        path.display()
+    ))
+}
+
+fn warn_if_readable_by_all(section: &Section<'_>, key: &'static str, path: &PathBuf) {
+    let others_read = 0o004;
+    let readable =
+        std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & others_read != 0);
+    if readable {
+        section.warn(
+            key,
+            format!("every user of this machine can read {}", path.display()),
+        );
+    }
+}
+
+pub(super) const ADDRESS: &str = "an address with port, as 0.0.0.0:7443 or [::]:7443";
+
+pub(super) fn parse_address(text: &str) -> Option<SocketAddr> {
+    text.parse()
+        .ok()
+        .filter(|address: &SocketAddr| address.port() != 0)
+}
+
+/// Whether a text is `scheme://host[:port]` in the form in which browsers write origins (RFC 6454 section 6.2).
+pub(super) fn is_origin(text: &str, schemes: &[&str]) -> bool {
+    let Some((scheme, authority)) = text.split_once("://") else {
+        return false;
+    };
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let host_ok = match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
+        }
+    };
+    let port_ok = port.is_none_or(|port| {
+        port.parse::<u16>()
+            .is_ok_and(|number| number.to_string() == port)
+    });
+    schemes.contains(&scheme) && host_ok && port_ok
+}
+
+impl CodecName {
+    /// The codec of this name, in any case: files say `opus`, the published trunk object `OPUS`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [
+            ("opus", Self::Opus),
+            ("PCMU", Self::Pcmu),
+            ("PCMA", Self::Pcma),
+            ("L16", Self::L16),
+        ]
+        .into_iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(name))
+        .map(|(_, codec)| codec)
+    }
+}
+
+/// How a list of names reads in a message.
+pub(super) fn names(names: &[&str]) -> String {
+    names
+        .iter()
+        .map(|name| quote(name))
+        .collect::<Vec<_>>()
+        .join(", ")
+}

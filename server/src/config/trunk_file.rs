@@ -1,0 +1,267 @@
+//! One `[[trunks]]` entry. Of the published trunk object each kind takes the fields that have an effect on it; the
+//! others are refused by name, so that nobody waits for a setting that does nothing.
+
+use std::net::IpAddr;
+
+use super::document::{Located, Section};
+use super::gateway_file::{ADDRESS, parse_address};
+use super::tenant_file::ID;
+use super::{CodecName, EchoCodec, TrunkConfig, TrunkKind};
+use crate::id::{TenantId, TrunkId};
+
+/// The published default range; the last port is odd, so that the last pair is complete.
+const RTP_PORTS: (u16, u16) = (16_384, 32_767);
+/// Ports below are for the system.
+const RTP_PORT_MIN: u64 = 1024;
+
+/// The fields of the published trunk object that only a SIP or WebSocket trunk has a use for.
+const FIELDS_TO_COME: [&str; 31] = [
+    "internal_sip_ip",
+    "external_sip_ip",
+    "gateway_ip",
+    "sbc_ip",
+    "source_pbx_port",
+    "destination_sbc_port",
+    "display_name",
+    "domain",
+    "proxy",
+    "require_registration",
+    "sip_username",
+    "sip_password",
+    "sip_password_file",
+    "register_expires_sec",
+    "media_ip_cidrs",
+    "reject_incoming_calls",
+    "reject_sip_code",
+    "reject_audio_file",
+    "ignore_early_media",
+    "terminate_on_hold",
+    "inbound_rule",
+    "inbound_audio_url",
+    "inbound_webhook_url",
+    "inbound_ai_websocket_url",
+    "inbound_ai_quic_url",
+    "auto_bargein_mode",
+    "auto_bargein_aggressiveness",
+    "api_bearer_token",
+    "api_bearer_token_file",
+    "admin_token",
+    "external_rtp_ip",
+];
+
+/// A trunk with the place of its ids, for the checks against tenants and other trunks.
+pub(super) struct ReadTrunk<'a> {
+    pub(super) config: TrunkConfig,
+    section: Section<'a>,
+    trunk_id: Located<TrunkId>,
+    tenant_id: Located<TenantId>,
+}
+
+impl ReadTrunk<'_> {
+    /// Another trunk has this id already.
+    pub(super) fn refuse_twice(&self) {
+        self.section
+            .wrong(&self.trunk_id, "is the id of two trunks");
+    }
+
+    /// The owner must exist.
+    pub(super) fn check_tenant(&self, is_known: impl Fn(&TenantId) -> bool) {
+        if !is_known(&self.tenant_id.value) {
+            self.section.wrong(
+                &self.tenant_id,
+                format!("there is no tenant \"{}\"", self.tenant_id.value),
+            );
+        }
+    }
+}
+
+/// Reads one entry.
+pub(super) fn read(mut section: Section<'_>) -> Option<ReadTrunk<'_>> {
+    let trunk_id = section.parsed("trunk_id", ID, |text| text.parse::<TrunkId>().ok());
+    if trunk_id.is_none() {
+        section.require("trunk_id");
+    }
+    let tenant_id = section.parsed("tenant_id", ID, |text| text.parse::<TenantId>().ok());
+    if tenant_id.is_none() {
+        section.require("tenant_id");
+    }
+    let channel_limit = section.integer_or("channel_limit", 1..=1_000_000, 50) as u32;
+    let no_media_timeout_s = section.integer_or("no_media_timeout_s", 0..=86_400, 60) as u32;
+    let reorder_wait_ms = section.integer_or("reorder_wait_ms", 0..=200, 20) as u32;
+
+    let kind_name = section.required_text("kind");
+    let (kind, media) = match kind_name.as_ref().map(|kind| kind.value.as_str()) {
+        Some("echo") => (read_echo(&mut section), None),
+        Some("rtp") => read_rtp(&mut section),
+        Some("sip" | "websocket") => {
+            if let Some(kind) = &kind_name {
+                let message = format!(
+                    "kind \"{}\" is not in this version; it comes with a later one. Allowed: \"echo\", \"rtp\"",
+                    kind.value
+                );
+                section.wrong(kind, message);
+            }
+            // Its own fields are no mistakes: one message is enough.
+            return None;
+        }
+        Some(_) => {
+            if let Some(kind) = &kind_name {
+                section.wrong(kind, "is no kind of trunk; allowed: \"echo\", \"rtp\"");
+            }
+            (None, None)
+        }
+        None => (None, None),
+    };
+    section.finish();
+
+    let (trunk_id, tenant_id, kind) = (trunk_id?, tenant_id?, kind?);
+    let media = media.unwrap_or_default();
+    let config = TrunkConfig {
+        trunk_id: trunk_id.value.clone(),
+        tenant_id: tenant_id.value.clone(),
+        kind,
+        channel_limit,
+        rtp_start_port: media.rtp_ports.0,
+        rtp_end_port: media.rtp_ports.1,
+        internal_rtp_ip: media.internal_rtp_ip,
+        external_rtp_ip: None,
+        codec_preferences: media.codec_preferences,
+        no_media_timeout_s,
+        reorder_wait_ms,
+    };
+    Some(ReadTrunk {
+        config,
+        section,
+        trunk_id,
+        tenant_id,
+    })
+}
+
+/// What a trunk with RTP sockets has besides its kind.
+struct RtpFields {
+    rtp_ports: (u16, u16),
+    internal_rtp_ip: Option<IpAddr>,
+    codec_preferences: Vec<CodecName>,
+}
+
+impl Default for RtpFields {
+    fn default() -> Self {
+        Self {
+            rtp_ports: RTP_PORTS,
+            internal_rtp_ip: None,
+            codec_preferences: vec![CodecName::Pcmu, CodecName::Pcma, CodecName::Opus],
+        }
+    }
+}
+
+fn read_echo(section: &mut Section<'_>) -> Option<TrunkKind> {
+    let codec = |text: &str| match text {
+        "PCMU" => Some(EchoCodec::Pcmu),
+        "opus" => Some(EchoCodec::Opus),
+        "same" => Some(EchoCodec::Same),
+        _ => None,
+    };
+    let codec = section.parsed_or(
+        "codec",
+        "\"PCMU\", \"opus\", \"same\"",
+        codec,
+        ("PCMU", EchoCodec::Pcmu),
+    );
+    let no_rtp = "has no effect on an echo trunk: it has no RTP sockets of its own";
+    for key in [
+        "rtp_start_port",
+        "rtp_end_port",
+        "internal_rtp_ip",
+        "external_rtp_ip",
+        "codec_preferences",
+    ] {
+        section.refuse(key, no_rtp);
+    }
+    for key in ["remote", "rtcp_mux"] {
+        section.refuse(key, "belongs to kind \"rtp\"");
+    }
+    refuse_fields_to_come(section);
+    Some(TrunkKind::Echo(codec))
+}
+
+fn read_rtp(section: &mut Section<'_>) -> (Option<TrunkKind>, Option<RtpFields>) {
+    let remote = section.parsed("remote", ADDRESS, |text| {
+        parse_address(text)
+            .filter(|address| !address.ip().is_unspecified() && !address.ip().is_multicast())
+    });
+    if remote.is_none() {
+        section.require("remote");
+    }
+    let rtcp_mux = section.flag_or("rtcp_mux", false);
+    let codec_preferences = section.parsed_list_or(
+        "codec_preferences",
+        "\"PCMU\", \"PCMA\", \"OPUS\", \"L16\"",
+        CodecName::from_name,
+        &["PCMU", "PCMA", "OPUS"],
+    );
+    if codec_preferences.is_empty() {
+        section.wrong_key("codec_preferences", "names no codec; allowed: at least one");
+    }
+    let internal_rtp_ip = section
+        .parsed(
+            "internal_rtp_ip",
+            "an IPv4 or IPv6 address of this machine",
+            |text| text.parse::<IpAddr>().ok(),
+        )
+        .map(|located| located.value);
+    let rtp_ports = read_rtp_ports(section);
+    section.refuse(
+        "codec",
+        "belongs to kind \"echo\"; here it is codec_preferences",
+    );
+    section.refuse(
+        "external_rtp_ip",
+        "has no effect on kind \"rtp\": without signalling nothing tells the far end our address",
+    );
+    refuse_fields_to_come(section);
+    let kind = remote.map(|remote| TrunkKind::Rtp {
+        remote: remote.value,
+        rtcp_mux,
+    });
+    (
+        kind,
+        Some(RtpFields {
+            rtp_ports,
+            internal_rtp_ip,
+            codec_preferences,
+        }),
+    )
+}
+
+fn read_rtp_ports(section: &mut Section<'_>) -> (u16, u16) {
+    let allowed = RTP_PORT_MIN..=u64::from(u16::MAX);
+    // Both casts fit: `integer_or` keeps them within u16.
+    let start =
+        section.integer_or("rtp_start_port", allowed.clone(), u64::from(RTP_PORTS.0)) as u16;
+    let end = section.integer_or("rtp_end_port", allowed, u64::from(RTP_PORTS.1)) as u16;
+    if !start.is_multiple_of(2) {
+        section.wrong_key(
+            "rtp_start_port",
+            "is odd; allowed: an even port, since RTCP takes the odd one above",
+        );
+    }
+    if end <= start {
+        section.wrong_key(
+            "rtp_end_port",
+            format!(
+                "leaves no port pair; allowed: {} or more",
+                u32::from(start) + 1
+            ),
+        );
+    }
+    (start, end)
+}
+
+fn refuse_fields_to_come(section: &mut Section<'_>) {
+    for key in FIELDS_TO_COME {
+        section.refuse(
+            key,
+            "belongs to kind \"sip\" or \"websocket\", which come with a later version",
+        );
+    }
+}
