@@ -5,6 +5,8 @@ mod ntp;
 mod packet;
 mod rtcp;
 mod sequence;
+mod session;
+mod statistics;
 mod transport_cc;
 
 pub use header_extension::*;
@@ -16,4 +18,6 @@ pub use rtcp::{
     SourceDescription, is_rtcp, rtcp_packets,
 };
 pub use sequence::*;
+pub use session::*;
+pub use statistics::*;
 pub use transport_cc::*;
