@@ -1,1 +1,26 @@
-//! x
+//! Pure signal processing for voice: codecs, loss concealment, sample rates. Knows nothing about I/O, clocks, RTP or calls.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`g711`] | PCMU and PCMA by table (ITU-T G.711, bit-exact to G.191) |
+//! | [`opus`] | a small safe wrapper over libopus: encoder, decoder, packet inspection (RFC 6716) |
+//! | [`plc`] | concealment of lost PCM frames for codecs that have none (after G.711 Appendix I) |
+//! | [`resample`] | streaming conversion between the four sample rates |
+//! | [`linear16`] | 16-bit PCM to and from bytes in either byte order |
+//! | [`level`] | the level of a frame in dBov (RFC 6464) |
+//!
+//! All audio is mono `i16`. Everything allocates when it is made and never again; every type is `Send`, so a call may
+//! be set up on one thread and run on another.
+
+pub mod g711;
+pub mod level;
+pub mod linear16;
+pub mod opus;
+pub mod plc;
+pub mod resample;
+mod sample_rate;
+
+pub use sample_rate::SampleRate;
+
+#[cfg(test)]
+mod signals;

@@ -1,0 +1,41 @@
+//! Opus (RFC 6716) through a small safe wrapper over libopus: mono, 16-bit, VOIP.
+//!
+//! Encoder and decoder run at any of the four [`SampleRate`](crate::SampleRate)s whatever the peer uses: an Opus packet has no sample
+//! rate of its own, so a leg at 8 kHz needs no resampler. Inspection of packets ([`Toc`], [`packet_duration_samples`],
+//! [`has_lbrr`]) is plain Rust and safe on any bytes. Not here: DTX, stereo output, the neural extras of libopus
+//! (deep PLC, DRED, OSCE), which cost more than a dense gateway can pay.
+
+mod decoder;
+mod encoder;
+mod error;
+mod packet;
+
+pub use decoder::Decoder;
+pub use encoder::{Encoder, EncoderConfig, FEC_BITRATE_BPS_MIN};
+pub use error::OpusError;
+pub use packet::{Bandwidth, Mode, Toc, has_lbrr, packet_duration_samples};
+
+use crate::SampleRate;
+
+/// The longest audio that one packet may hold, in ms (RFC 6716 section 3.2.5).
+pub const PACKET_DURATION_MAX_MS: u32 = 120;
+
+/// A buffer of this many bytes takes any packet that [`Encoder::encode`] makes of up to 20 ms: TOC byte and one frame
+/// (RFC 6716 section 3.4, R2).
+pub const PACKET_BYTES_MAX_20_MS: usize = 1_276;
+
+/// The longest packet in samples at `rate`: the output buffer that fits any packet.
+pub const fn packet_samples_max(rate: SampleRate) -> usize {
+    rate.samples(PACKET_DURATION_MAX_MS)
+}
+
+/// Opus's unit of time is 2.5 ms: this many samples at `rate`.
+const fn quantum_samples(rate: SampleRate) -> usize {
+    rate.samples(5) / 2
+}
+
+/// A rate as libopus takes it.
+const fn rate_for_libopus(rate: SampleRate) -> i32 {
+    // At most 48 000.
+    rate.hz().cast_signed()
+}
