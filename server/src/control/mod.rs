@@ -1,1 +1,31 @@
-//! The control thread (tokio, current-thread): desk, trunk signalling, admin window, event fan-out.
+//! The control thread (tokio, current-thread): what happens per call or slower, and what several shards share.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | [`desk`] | admission: used tokens, slots of tenants and trunks, the mirror of the live calls |
+//! | [`signalling`] | the trunk legs' signalling side, one variant per kind of trunk |
+//! | [`events`] | CallEvents to their subscribers |
+//! | [`archive`] | the records of the last calls |
+//! | [`state`] | the four above behind one entry: ring messages in, ring messages out |
+//! | [`links`] | the rings to the shards, with an overflow queue each |
+//! | [`shutdown`] | drain, second signal, dead shard: in which order the process ends |
+//! | [`metrics`] | the Prometheus text |
+//! | [`admin`] | the HTTP window for operators and tests |
+//! | [`thread`] | the loop that joins them with rings, clock and signals |
+//!
+//! Everything but `admin`, `links` and `thread` is pure. No glommio type is named here, and no media passes through.
+
+pub mod admin;
+pub mod archive;
+pub mod desk;
+pub mod events;
+pub mod links;
+pub mod metrics;
+pub mod shutdown;
+pub mod signalling;
+pub mod state;
+pub mod thread;
+
+pub use admin::AdminListener;
+pub use links::ShardLink;
+pub use thread::{ControlError, ControlInputs, run};

@@ -1,0 +1,363 @@
+//! The Prometheus text (exposition format 0.0.4) of everything that is counted, present at zero from the start.
+//!
+//! Pure but for [`HostFigures::read`]. Names begin `clutchcall_` and end in their unit; `_total` only goes up.
+
+use std::fmt::{Display, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::links::LinkMetrics;
+use super::state::ControlState;
+use crate::metrics::{ConnectionRefusal, DropReason, ProcessState, ShardMetrics};
+
+/// All that is shown at once.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    /// One per shard, by index.
+    pub shards: &'a [ShardSource<'a>],
+    /// Readiness and drain.
+    pub process: &'a ProcessState,
+    /// What the control thread knows.
+    pub control: &'a ControlFigures,
+    /// Open connections to the admin window.
+    pub admin_connections: usize,
+    /// What the kernel knows.
+    pub host: &'a HostFigures,
+}
+
+/// One shard's counters, from both sides of its rings.
+#[derive(Debug, Clone, Copy)]
+pub struct ShardSource<'a> {
+    /// Written by the shard.
+    pub metrics: &'a ShardMetrics,
+    /// Written by the control thread.
+    pub link: &'a LinkMetrics,
+}
+
+/// The control thread's own figures at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct ControlFigures {
+    live_calls: usize,
+    used_tokens: usize,
+    call_records: usize,
+    events_missing: u64,
+    event_subscribers: usize,
+    subscribers_closed: u64,
+    events: Vec<(&'static str, u64)>,
+    refusals: Vec<(&'static str, u64)>,
+}
+
+impl ControlFigures {
+    /// The figures of `state` now.
+    pub fn of(state: &mut ControlState) -> Self {
+        Self {
+            live_calls: state.desk().live_call_count(),
+            used_tokens: state.desk().used_token_count(),
+            call_records: state.archive().len(),
+            events_missing: state.events_missing(),
+            event_subscribers: state.events().subscriber_count(),
+            subscribers_closed: state.events().closed_too_slow(),
+            events: state.events().told().collect(),
+            refusals: state
+                .desk()
+                .refusals()
+                .map(|(reason, count)| (reason.as_str(), count))
+                .collect(),
+        }
+    }
+}
+
+/// What the kernel tells about this process; zero where it does not.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HostFigures {
+    /// Open file descriptors.
+    pub fds: u64,
+    /// Resident memory.
+    pub resident_memory_bytes: u64,
+    /// User and system time of all threads.
+    pub cpu_seconds: f64,
+}
+
+impl HostFigures {
+    /// Reads `/proc/self`.
+    pub fn read() -> Self {
+        let text = |path| std::fs::read_to_string(path).unwrap_or_default();
+        // Counting opens one itself.
+        let fds = std::fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count().saturating_sub(1));
+        Self {
+            fds: fds as u64,
+            resident_memory_bytes: resident_bytes(&text("/proc/self/status")).unwrap_or(0),
+            cpu_seconds: cpu_seconds(&text("/proc/self/stat")).unwrap_or(0.0),
+        }
+    }
+}
+
+/// `VmRSS` of proc_pid_status(5), in kB there.
+fn resident_bytes(status: &str) -> Option<u64> {
+    let value = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = value.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+/// Fields 14 and 15 of proc_pid_stat(5), in ticks of 10 ms: USER_HZ is 100 on every architecture that we build for.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    // The second field is the program's name in parentheses and may hold anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some((user + system) as f64 / 100.0)
+}
+
+type ShardFigure = (&'static str, Kind, &'static str, fn(&ShardSource<'_>) -> u64);
+
+/// One line per shard each.
+const SHARD_FIGURES: &[ShardFigure] = &[
+    ("calls", Kind::Gauge, "Calls that are live now.", |s| {
+        s.metrics.calls.value()
+    }),
+    ("sessions", Kind::Gauge, "Signalling sessions that are open now.", |s| {
+        s.metrics.sessions.value()
+    }),
+    ("connections", Kind::Gauge, "TCP connections that are open now, sessions included.", |s| {
+        s.metrics.connections.value()
+    }),
+    ("handshakes_pending", Kind::Gauge, "TLS handshakes under way now.", |s| {
+        s.metrics.handshakes_pending.value()
+    }),
+    ("peers", Kind::Gauge, "WebRTC peers that exist now.", |s| s.metrics.peers.value()),
+    ("media_ports", Kind::Gauge, "Trunk media ports in use now.", |s| {
+        s.metrics.media_ports.value()
+    }),
+    ("slab_entries", Kind::Gauge, "Occupied entries over all slabs.", |s| {
+        s.metrics.slab_entries.value()
+    }),
+    ("calls_total", Kind::Counter, "Calls created.", |s| s.metrics.calls_total.value()),
+    ("sessions_total", Kind::Counter, "Signalling sessions opened.", |s| {
+        s.metrics.sessions_total.value()
+    }),
+    ("webrtc_packets_received_total", Kind::Counter, "Datagrams received on the WebRTC port.", |s| {
+        s.metrics.webrtc_packets_received.value()
+    }),
+    ("webrtc_packets_sent_total", Kind::Counter, "Datagrams sent from the WebRTC port.", |s| {
+        s.metrics.webrtc_packets_sent.value()
+    }),
+    ("trunk_packets_received_total", Kind::Counter, "Datagrams received on trunk ports.", |s| {
+        s.metrics.trunk_packets_received.value()
+    }),
+    ("trunk_packets_sent_total", Kind::Counter, "Datagrams sent from trunk ports.", |s| {
+        s.metrics.trunk_packets_sent.value()
+    }),
+    ("packets_transcoded_total", Kind::Counter, "Packets decoded and encoded again.", |s| {
+        s.metrics.packets_transcoded.value()
+    }),
+    ("packets_passed_through_total", Kind::Counter, "Packets forwarded without decoding.", |s| {
+        s.metrics.packets_passed_through.value()
+    }),
+    ("frames_concealed_total", Kind::Counter, "20 ms frames concealed.", |s| {
+        s.metrics.frames_concealed.value()
+    }),
+    ("frames_recovered_fec_total", Kind::Counter, "Frames recovered by in-band FEC.", |s| {
+        s.metrics.frames_recovered_fec.value()
+    }),
+    ("wakeups_total", Kind::Counter, "Wake-ups of the media task.", |s| s.metrics.wakeups.value()),
+    ("hand_offs_sent_total", Kind::Counter, "Connections given to another shard.", |s| {
+        s.metrics.hand_offs_sent.value()
+    }),
+    ("hand_offs_received_total", Kind::Counter, "Connections taken from another shard.", |s| {
+        s.metrics.hand_offs_received.value()
+    }),
+    ("control_ring_depth", Kind::Gauge, "Messages that wait in the ring to the control thread.", |s| {
+        s.metrics.control_ring_depth.value()
+    }),
+    ("ring_full_total", Kind::Counter, "Messages of the shard that did not fit into a ring.", |s| {
+        s.metrics.ring_full.value()
+    }),
+    ("panics_total", Kind::Counter, "Panics that were caught in a task or a call.", |s| {
+        s.metrics.panics.value()
+    }),
+    ("to_shard_waiting", Kind::Gauge, "Messages that wait for room in the ring to the shard.", |s| {
+        s.link.waiting.value()
+    }),
+    ("to_shard_ring_full_total", Kind::Counter, "Times that the ring to the shard had no room.", |s| {
+        s.link.ring_full.value()
+    }),
+    ("to_shard_lost_total", Kind::Counter, "Messages to the shard that were lost.", |s| {
+        s.link.lost.value()
+    }),
+];
+
+/// The metrics as text.
+pub fn render(sources: &Sources<'_>) -> String {
+    let mut page = Page::default();
+    render_shards(&mut page, sources.shards);
+    render_control(&mut page, sources);
+    render_process(&mut page, sources);
+    page.text
+}
+
+fn render_shards(page: &mut Page, shards: &[ShardSource<'_>]) {
+    for (name, kind, help, value) in SHARD_FIGURES {
+        page.family(name, *kind, help);
+        for (index, shard) in shards.iter().enumerate() {
+            page.sample(name, &[("shard", &index)], value(shard));
+        }
+    }
+    let name = "busy_seconds_total";
+    page.family(name, Kind::Counter, "Time in which the media task worked.");
+    for (index, shard) in shards.iter().enumerate() {
+        let seconds = shard.metrics.busy_ns.value() as f64 / 1e9;
+        page.sample(name, &[("shard", &index)], seconds);
+    }
+    let name = "packets_dropped_total";
+    page.family(name, Kind::Counter, "Datagrams that went no further, by reason.");
+    for (index, shard) in shards.iter().enumerate() {
+        for reason in DropReason::ALL {
+            let labels: [Label<'_>; 2] = [("shard", &index), ("reason", &reason.as_str())];
+            let count = shard.metrics.drops.at(*reason as usize).value();
+            page.sample(name, &labels, count);
+        }
+    }
+    let name = "connections_refused_total";
+    page.family(name, Kind::Counter, "Connections closed before they became sessions, by reason.");
+    for (index, shard) in shards.iter().enumerate() {
+        for reason in ConnectionRefusal::ALL {
+            let labels: [Label<'_>; 2] = [("shard", &index), ("reason", &reason.as_str())];
+            let count = shard.metrics.refusals.at(*reason as usize).value();
+            page.sample(name, &labels, count);
+        }
+    }
+}
+
+fn render_control(page: &mut Page, sources: &Sources<'_>) {
+    let control = sources.control;
+    page.figure(
+        "desk_calls",
+        Kind::Gauge,
+        "Calls that the desk mirrors now, those without CREATE yet included.",
+        control.live_calls,
+    );
+    page.figure(
+        "desk_used_tokens",
+        Kind::Gauge,
+        "Used tokens that are remembered until they expire.",
+        control.used_tokens,
+    );
+    let name = "desk_refusals_total";
+    page.family(name, Kind::Counter, "Questions that the desk answered with no, by reason.");
+    for (reason, count) in &control.refusals {
+        page.sample(name, &[("reason", reason)], count);
+    }
+    let name = "events_total";
+    page.family(name, Kind::Counter, "CallEvents told, by type.");
+    for (event_type, count) in &control.events {
+        page.sample(name, &[("event_type", event_type)], count);
+    }
+    page.figure(
+        "events_missing_total",
+        Kind::Counter,
+        "Breaches of exactly one CREATE and one HANGUP_COMPLETE per call.",
+        control.events_missing,
+    );
+    page.figure(
+        "event_subscribers",
+        Kind::Gauge,
+        "Readers of the event stream now.",
+        control.event_subscribers,
+    );
+    page.figure(
+        "event_subscribers_closed_total",
+        Kind::Counter,
+        "Readers of the event stream that were closed because they did not keep up.",
+        control.subscribers_closed,
+    );
+    page.figure(
+        "call_records",
+        Kind::Gauge,
+        "Records of ended calls that are kept in memory.",
+        control.call_records,
+    );
+    page.figure(
+        "admin_connections",
+        Kind::Gauge,
+        "Open connections to the admin window, this one included.",
+        sources.admin_connections,
+    );
+}
+
+fn render_process(page: &mut Page, sources: &Sources<'_>) {
+    let flag = |flag: &AtomicBool| u64::from(flag.load(Ordering::Relaxed));
+    let process = sources.process;
+    let host = sources.host;
+    page.figure("shards", Kind::Gauge, "Shards of this process.", sources.shards.len());
+    page.figure("ready", Kind::Gauge, "1 when all shards listen.", flag(&process.ready));
+    page.figure("draining", Kind::Gauge, "1 after SIGTERM.", flag(&process.draining));
+    page.figure("unhealthy", Kind::Gauge, "1 after a shard died.", flag(&process.unhealthy));
+    page.figure("fds", Kind::Gauge, "Open file descriptors.", host.fds);
+    page.figure(
+        "resident_memory_bytes",
+        Kind::Gauge,
+        "Resident memory.",
+        host.resident_memory_bytes,
+    );
+    page.figure(
+        "cpu_seconds_total",
+        Kind::Counter,
+        "User and system time of all threads.",
+        host.cpu_seconds,
+    );
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Gauge,
+    Counter,
+}
+
+/// A label's name and value; values are numbers or words of ours, so that nothing needs escaping.
+type Label<'a> = (&'static str, &'a dyn Display);
+
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn family(&mut self, name: &str, kind: Kind, help: &str) {
+        let kind = match kind {
+            Kind::Gauge => "gauge",
+            Kind::Counter => "counter",
+        };
+        self.line(format_args!("# HELP clutchcall_{name} {help}"));
+        self.line(format_args!("# TYPE clutchcall_{name} {kind}"));
+    }
+
+    fn sample(&mut self, name: &str, labels: &[Label<'_>], value: impl Display) {
+        let mut braces = String::new();
+        for (index, (label, label_value)) in labels.iter().enumerate() {
+            let opening = if index == 0 { '{' } else { ',' };
+            let written = write!(braces, "{opening}{label}=\"{label_value}\"");
+            debug_assert!(written.is_ok(), "a String takes everything");
+        }
+        if !labels.is_empty() {
+            braces.push('}');
+        }
+        self.line(format_args!("clutchcall_{name}{braces} {value}"));
+    }
+
+    /// A family of one sample without labels.
+    fn figure(&mut self, name: &str, kind: Kind, help: &str, value: impl Display) {
+        self.family(name, kind, help);
+        self.sample(name, &[], value);
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        let written = self.text.write_fmt(line);
+        debug_assert!(written.is_ok(), "a String takes everything");
+        self.text.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests;
