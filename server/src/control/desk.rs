@@ -342,7 +342,11 @@ impl Desk {
             let refusal = Refusal::new(RefusalCode::NotFound, Fault::Caller, message);
             return Err((DeskRefusal::TrunkUnknown, refusal));
         };
-        if self.calls.get(&call_sid).is_some_and(|call| call.holds_slot) {
+        if self
+            .calls
+            .get(&call_sid)
+            .is_some_and(|call| call.holds_slot)
+        {
             let message = format!("call {call_sid} has its slot already");
             let refusal = Refusal::new(RefusalCode::CallExists, Fault::Us, message);
             return Err((DeskRefusal::CallExists, refusal));

@@ -115,8 +115,7 @@ impl ShardLinks {
             return Received::All;
         }
         // Asked before the last message is taken: what a shard sent before it ended is never missed.
-        let ended =
-            link.ends.exited.load(Ordering::Acquire) || link.ends.from_shard.is_abandoned();
+        let ended = link.ends.exited.load(Ordering::Acquire) || link.ends.from_shard.is_abandoned();
         let depth = link.ends.from_shard.depth() as u64;
         link.ends.metrics.control_ring_depth.set(depth);
         if !ended && link.overflow.len() >= OVERFLOW_HIGH_WATER {
@@ -149,7 +148,10 @@ impl ShardLinks {
         }
         if link.overflow.len() >= OVERFLOW_MAX {
             link.metrics.lost.increment();
-            tracing::error!(shard = shard.0, "a message is lost: the shard does not read its ring");
+            tracing::error!(
+                shard = shard.0,
+                "a message is lost: the shard does not read its ring"
+            );
             return;
         }
         link.overflow.push_back(message);

@@ -110,82 +110,162 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
     Some((user + system) as f64 / 100.0)
 }
 
-type ShardFigure = (&'static str, Kind, &'static str, fn(&ShardSource<'_>) -> u64);
+type ShardFigure = (
+    &'static str,
+    Kind,
+    &'static str,
+    fn(&ShardSource<'_>) -> u64,
+);
 
 /// One line per shard each.
 const SHARD_FIGURES: &[ShardFigure] = &[
     ("calls", Kind::Gauge, "Calls that are live now.", |s| {
         s.metrics.calls.value()
     }),
-    ("sessions", Kind::Gauge, "Signalling sessions that are open now.", |s| {
-        s.metrics.sessions.value()
+    (
+        "sessions",
+        Kind::Gauge,
+        "Signalling sessions that are open now.",
+        |s| s.metrics.sessions.value(),
+    ),
+    (
+        "connections",
+        Kind::Gauge,
+        "TCP connections that are open now, sessions included.",
+        |s| s.metrics.connections.value(),
+    ),
+    (
+        "handshakes_pending",
+        Kind::Gauge,
+        "TLS handshakes under way now.",
+        |s| s.metrics.handshakes_pending.value(),
+    ),
+    ("peers", Kind::Gauge, "WebRTC peers that exist now.", |s| {
+        s.metrics.peers.value()
     }),
-    ("connections", Kind::Gauge, "TCP connections that are open now, sessions included.", |s| {
-        s.metrics.connections.value()
+    (
+        "media_ports",
+        Kind::Gauge,
+        "Trunk media ports in use now.",
+        |s| s.metrics.media_ports.value(),
+    ),
+    (
+        "slab_entries",
+        Kind::Gauge,
+        "Occupied entries over all slabs.",
+        |s| s.metrics.slab_entries.value(),
+    ),
+    ("calls_total", Kind::Counter, "Calls created.", |s| {
+        s.metrics.calls_total.value()
     }),
-    ("handshakes_pending", Kind::Gauge, "TLS handshakes under way now.", |s| {
-        s.metrics.handshakes_pending.value()
-    }),
-    ("peers", Kind::Gauge, "WebRTC peers that exist now.", |s| s.metrics.peers.value()),
-    ("media_ports", Kind::Gauge, "Trunk media ports in use now.", |s| {
-        s.metrics.media_ports.value()
-    }),
-    ("slab_entries", Kind::Gauge, "Occupied entries over all slabs.", |s| {
-        s.metrics.slab_entries.value()
-    }),
-    ("calls_total", Kind::Counter, "Calls created.", |s| s.metrics.calls_total.value()),
-    ("sessions_total", Kind::Counter, "Signalling sessions opened.", |s| {
-        s.metrics.sessions_total.value()
-    }),
-    ("webrtc_packets_received_total", Kind::Counter, "Datagrams received on the WebRTC port.", |s| {
-        s.metrics.webrtc_packets_received.value()
-    }),
-    ("webrtc_packets_sent_total", Kind::Counter, "Datagrams sent from the WebRTC port.", |s| {
-        s.metrics.webrtc_packets_sent.value()
-    }),
-    ("trunk_packets_received_total", Kind::Counter, "Datagrams received on trunk ports.", |s| {
-        s.metrics.trunk_packets_received.value()
-    }),
-    ("trunk_packets_sent_total", Kind::Counter, "Datagrams sent from trunk ports.", |s| {
-        s.metrics.trunk_packets_sent.value()
-    }),
-    ("packets_transcoded_total", Kind::Counter, "Packets decoded and encoded again.", |s| {
-        s.metrics.packets_transcoded.value()
-    }),
-    ("packets_passed_through_total", Kind::Counter, "Packets forwarded without decoding.", |s| {
-        s.metrics.packets_passed_through.value()
-    }),
-    ("frames_concealed_total", Kind::Counter, "20 ms frames concealed.", |s| {
-        s.metrics.frames_concealed.value()
-    }),
-    ("frames_recovered_fec_total", Kind::Counter, "Frames recovered by in-band FEC.", |s| {
-        s.metrics.frames_recovered_fec.value()
-    }),
-    ("wakeups_total", Kind::Counter, "Wake-ups of the media task.", |s| s.metrics.wakeups.value()),
-    ("hand_offs_sent_total", Kind::Counter, "Connections given to another shard.", |s| {
-        s.metrics.hand_offs_sent.value()
-    }),
-    ("hand_offs_received_total", Kind::Counter, "Connections taken from another shard.", |s| {
-        s.metrics.hand_offs_received.value()
-    }),
-    ("control_ring_depth", Kind::Gauge, "Messages that wait in the ring to the control thread.", |s| {
-        s.metrics.control_ring_depth.value()
-    }),
-    ("ring_full_total", Kind::Counter, "Messages of the shard that did not fit into a ring.", |s| {
-        s.metrics.ring_full.value()
-    }),
-    ("panics_total", Kind::Counter, "Panics that were caught in a task or a call.", |s| {
-        s.metrics.panics.value()
-    }),
-    ("to_shard_waiting", Kind::Gauge, "Messages that wait for room in the ring to the shard.", |s| {
-        s.link.waiting.value()
-    }),
-    ("to_shard_ring_full_total", Kind::Counter, "Times that the ring to the shard had no room.", |s| {
-        s.link.ring_full.value()
-    }),
-    ("to_shard_lost_total", Kind::Counter, "Messages to the shard that were lost.", |s| {
-        s.link.lost.value()
-    }),
+    (
+        "sessions_total",
+        Kind::Counter,
+        "Signalling sessions opened.",
+        |s| s.metrics.sessions_total.value(),
+    ),
+    (
+        "webrtc_packets_received_total",
+        Kind::Counter,
+        "Datagrams received on the WebRTC port.",
+        |s| s.metrics.webrtc_packets_received.value(),
+    ),
+    (
+        "webrtc_packets_sent_total",
+        Kind::Counter,
+        "Datagrams sent from the WebRTC port.",
+        |s| s.metrics.webrtc_packets_sent.value(),
+    ),
+    (
+        "trunk_packets_received_total",
+        Kind::Counter,
+        "Datagrams received on trunk ports.",
+        |s| s.metrics.trunk_packets_received.value(),
+    ),
+    (
+        "trunk_packets_sent_total",
+        Kind::Counter,
+        "Datagrams sent from trunk ports.",
+        |s| s.metrics.trunk_packets_sent.value(),
+    ),
+    (
+        "packets_transcoded_total",
+        Kind::Counter,
+        "Packets decoded and encoded again.",
+        |s| s.metrics.packets_transcoded.value(),
+    ),
+    (
+        "packets_passed_through_total",
+        Kind::Counter,
+        "Packets forwarded without decoding.",
+        |s| s.metrics.packets_passed_through.value(),
+    ),
+    (
+        "frames_concealed_total",
+        Kind::Counter,
+        "20 ms frames concealed.",
+        |s| s.metrics.frames_concealed.value(),
+    ),
+    (
+        "frames_recovered_fec_total",
+        Kind::Counter,
+        "Frames recovered by in-band FEC.",
+        |s| s.metrics.frames_recovered_fec.value(),
+    ),
+    (
+        "wakeups_total",
+        Kind::Counter,
+        "Wake-ups of the media task.",
+        |s| s.metrics.wakeups.value(),
+    ),
+    (
+        "hand_offs_sent_total",
+        Kind::Counter,
+        "Connections given to another shard.",
+        |s| s.metrics.hand_offs_sent.value(),
+    ),
+    (
+        "hand_offs_received_total",
+        Kind::Counter,
+        "Connections taken from another shard.",
+        |s| s.metrics.hand_offs_received.value(),
+    ),
+    (
+        "control_ring_depth",
+        Kind::Gauge,
+        "Messages that wait in the ring to the control thread.",
+        |s| s.metrics.control_ring_depth.value(),
+    ),
+    (
+        "ring_full_total",
+        Kind::Counter,
+        "Messages of the shard that did not fit into a ring.",
+        |s| s.metrics.ring_full.value(),
+    ),
+    (
+        "panics_total",
+        Kind::Counter,
+        "Panics that were caught in a task or a call.",
+        |s| s.metrics.panics.value(),
+    ),
+    (
+        "to_shard_waiting",
+        Kind::Gauge,
+        "Messages that wait for room in the ring to the shard.",
+        |s| s.link.waiting.value(),
+    ),
+    (
+        "to_shard_ring_full_total",
+        Kind::Counter,
+        "Times that the ring to the shard had no room.",
+        |s| s.link.ring_full.value(),
+    ),
+    (
+        "to_shard_lost_total",
+        Kind::Counter,
+        "Messages to the shard that were lost.",
+        |s| s.link.lost.value(),
+    ),
 ];
 
 /// The metrics as text.
@@ -211,7 +291,11 @@ fn render_shards(page: &mut Page, shards: &[ShardSource<'_>]) {
         page.sample(name, &[("shard", &index)], seconds);
     }
     let name = "packets_dropped_total";
-    page.family(name, Kind::Counter, "Datagrams that went no further, by reason.");
+    page.family(
+        name,
+        Kind::Counter,
+        "Datagrams that went no further, by reason.",
+    );
     for (index, shard) in shards.iter().enumerate() {
         for reason in DropReason::ALL {
             let labels: [Label<'_>; 2] = [("shard", &index), ("reason", &reason.as_str())];
@@ -220,7 +304,11 @@ fn render_shards(page: &mut Page, shards: &[ShardSource<'_>]) {
         }
     }
     let name = "connections_refused_total";
-    page.family(name, Kind::Counter, "Connections closed before they became sessions, by reason.");
+    page.family(
+        name,
+        Kind::Counter,
+        "Connections closed before they became sessions, by reason.",
+    );
     for (index, shard) in shards.iter().enumerate() {
         for reason in ConnectionRefusal::ALL {
             let labels: [Label<'_>; 2] = [("shard", &index), ("reason", &reason.as_str())];
@@ -245,7 +333,11 @@ fn render_control(page: &mut Page, sources: &Sources<'_>) {
         control.used_tokens,
     );
     let name = "desk_refusals_total";
-    page.family(name, Kind::Counter, "Questions that the desk answered with no, by reason.");
+    page.family(
+        name,
+        Kind::Counter,
+        "Questions that the desk answered with no, by reason.",
+    );
     for (reason, count) in &control.refusals {
         page.sample(name, &[("reason", reason)], count);
     }
@@ -290,10 +382,30 @@ fn render_process(page: &mut Page, sources: &Sources<'_>) {
     let flag = |flag: &AtomicBool| u64::from(flag.load(Ordering::Relaxed));
     let process = sources.process;
     let host = sources.host;
-    page.figure("shards", Kind::Gauge, "Shards of this process.", sources.shards.len());
-    page.figure("ready", Kind::Gauge, "1 when all shards listen.", flag(&process.ready));
-    page.figure("draining", Kind::Gauge, "1 after SIGTERM.", flag(&process.draining));
-    page.figure("unhealthy", Kind::Gauge, "1 after a shard died.", flag(&process.unhealthy));
+    page.figure(
+        "shards",
+        Kind::Gauge,
+        "Shards of this process.",
+        sources.shards.len(),
+    );
+    page.figure(
+        "ready",
+        Kind::Gauge,
+        "1 when all shards listen.",
+        flag(&process.ready),
+    );
+    page.figure(
+        "draining",
+        Kind::Gauge,
+        "1 after SIGTERM.",
+        flag(&process.draining),
+    );
+    page.figure(
+        "unhealthy",
+        Kind::Gauge,
+        "1 after a shard died.",
+        flag(&process.unhealthy),
+    );
     page.figure("fds", Kind::Gauge, "Open file descriptors.", host.fds);
     page.figure(
         "resident_memory_bytes",

@@ -238,7 +238,11 @@ impl ControlLoop {
     fn handle_gone(&mut self, now: Now, shard: ShardIndex, state: &mut ControlState) {
         let calls = state.handle_shard_death(now, shard);
         if self.shutdown.shards_should_run() {
-            tracing::error!(shard = shard.0, calls, "a shard died; the others drain, then the process ends");
+            tracing::error!(
+                shard = shard.0,
+                calls,
+                "a shard died; the others drain, then the process ends"
+            );
             self.process.unhealthy.store(true, Ordering::Relaxed);
             self.died.get_or_insert(shard);
             self.shutdown.handle_shard_death(now.instant);
@@ -246,7 +250,11 @@ impl ControlLoop {
     }
 
     fn take_step(&mut self, step: Step, now: Now, state: &mut ControlState) {
-        tracing::info!(?step, calls = state.desk().live_call_count(), "shutting down");
+        tracing::info!(
+            ?step,
+            calls = state.desk().live_call_count(),
+            "shutting down"
+        );
         match step {
             Step::Drain => {
                 self.refuse_new(state);

@@ -33,12 +33,7 @@ impl Problem {
     }
 
     pub(super) fn malformed(message: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::BAD_REQUEST,
-            "malformed",
-            Fault::Caller,
-            message,
-        )
+        Self::new(StatusCode::BAD_REQUEST, "malformed", Fault::Caller, message)
     }
 
     pub(super) fn unauthorized(message: &'static str) -> Self {

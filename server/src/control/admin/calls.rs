@@ -14,8 +14,8 @@ use super::super::desk::LiveCall;
 use super::super::thread::lock;
 use super::AdminContext;
 use super::answer::Problem;
-use crate::call::q850::Q850Cause;
 use crate::call::CallRecord;
+use crate::call::q850::Q850Cause;
 use crate::fault::Fault;
 use crate::id::{CallSid, TenantId};
 
@@ -40,9 +40,9 @@ struct Listed<T> {
 
 #[derive(Debug, Serialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
-enum Shown {
-    Live { call: LiveCall },
-    Ended { record: Arc<CallRecord> },
+enum Shown<'a> {
+    Live { call: &'a LiveCall },
+    Ended { record: &'a CallRecord },
 }
 
 #[derive(Debug, Serialize)]
@@ -69,15 +69,14 @@ pub(super) async fn list(
         let records = state
             .archive()
             .latest_first()
-            .filter(|record| wanted(&record.event.tenant_id))
-            .cloned();
+            .map(Arc::as_ref)
+            .filter(|record| wanted(&record.event.tenant_id));
         return Ok(Json(listed(records, limit)).into_response());
     }
     let calls = state
         .desk()
         .live_calls()
-        .filter(|call| wanted(&call.tenant_id))
-        .cloned();
+        .filter(|call| wanted(&call.tenant_id));
     Ok(Json(listed(calls, limit)).into_response())
 }
 
@@ -89,11 +88,9 @@ pub(super) async fn show(
     let call_sid = call_sid_of(call_sid)?;
     let state = lock(&context.state);
     let shown = if let Some(call) = state.desk().live_call(call_sid) {
-        Shown::Live { call: call.clone() }
+        Shown::Live { call }
     } else if let Some(record) = state.archive().record(call_sid) {
-        Shown::Ended {
-            record: Arc::clone(record),
-        }
+        Shown::Ended { record }
     } else {
         return Err(Problem::not_found(format!(
             "{call_sid} is neither live nor among the last {RECORDS_MAX} calls"

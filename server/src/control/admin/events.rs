@@ -21,8 +21,7 @@ use crate::id::TenantId;
 
 const KEEP_ALIVE_PERIOD: Duration = Duration::from_secs(15);
 
-const TOO_SLOW: &str =
-    r#"{"code":"too_slow","message":"events are missing from here on: read faster","fault":"caller"}"#;
+const TOO_SLOW: &str = r#"{"code":"too_slow","message":"events are missing from here on: read faster","fault":"caller"}"#;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

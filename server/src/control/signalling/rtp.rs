@@ -34,10 +34,8 @@ pub(super) fn answer(
     }
     let Some(codec) = trunk.codec_preferences.first() else {
         let message = format!("trunk {} has no codec_preferences", trunk.trunk_id);
-        return Err(
-            Refusal::new(RefusalCode::NotFound, Fault::Config, message)
-                .with_cause(Q850Cause::BEARER_NOT_IMPLEMENTED),
-        );
+        return Err(Refusal::new(RefusalCode::NotFound, Fault::Config, message)
+            .with_cause(Q850Cause::BEARER_NOT_IMPLEMENTED));
     };
     Ok(TrunkMedia::Rtp {
         remote,
