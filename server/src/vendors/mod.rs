@@ -1,1 +1,3 @@
 //! One file or folder per adapter: its dialect as sans-I/O state machine.
+
+pub mod browser;
