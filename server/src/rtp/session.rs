@@ -367,6 +367,8 @@ mod tests {
             if let Some(len) = near.poll_report(now, wall, &mut buffer) {
                 far.handle_rtcp(now + one_way, &buffer[..len]).unwrap();
             }
+            let now = now + one_way;
+            let wall = NtpTime::from_unix(now.duration_since(start));
             if let Some(len) = far.poll_report(now, wall, &mut buffer) {
                 near.handle_rtcp(now + one_way, &buffer[..len]).unwrap();
             }
