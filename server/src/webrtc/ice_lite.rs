@@ -1,0 +1,371 @@
+//! ICE-lite (RFC 8445 section 2.5): answers connectivity checks, keeps the authenticated paths of one peer, follows the
+//! controlling agent's nomination, and watches consent (RFC 7675).
+//!
+//! It never sends a check of its own, gathers nothing and is always the controlled agent. An address becomes a path only
+//! after MESSAGE-INTEGRITY held, so a spoofed datagram binds nothing.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+use super::stun::{
+    IntegrityKey, StunClass, StunMessage, StunRefusal, write_binding_error, write_binding_success,
+};
+use crate::metrics::DropReason;
+
+/// The most paths of one peer; a ninth replaces the unselected path that was silent for longest.
+pub const PATHS_MAX: usize = 8;
+/// Without an authenticated check for so long, consent is lost (RFC 7675 section 5.1); a path of its own is released.
+pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// A selected path that was silent for so long gives way to one that carries authenticated media.
+pub const PATH_SILENCE: Duration = Duration::from_secs(2);
+/// Bytes of entropy in a ufrag: 72 bits, because a shared socket finds the peer by it.
+pub const UFRAG_ENTROPY_LEN: usize = 9;
+/// Bytes of entropy in a password: 144 bits (RFC 8445 section 5.3 asks for 128).
+pub const PASSWORD_ENTROPY_LEN: usize = 18;
+/// Events that wait for [`IceLite::poll_event`]: each check makes at most three.
+const EVENTS_MAX: usize = 4 * PATHS_MAX;
+
+/// A ufrag and its password. `Debug` shows only the ufrag.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IceCredentials {
+    /// `a=ice-ufrag`.
+    pub ufrag: String,
+    /// `a=ice-pwd`.
+    pub password: String,
+}
+
+impl IceCredentials {
+    /// Our own credentials out of the caller's randomness: 12 and 24 characters of the ice-char alphabet.
+    pub fn from_entropy(
+        ufrag: [u8; UFRAG_ENTROPY_LEN],
+        password: [u8; PASSWORD_ENTROPY_LEN],
+    ) -> Self {
+        // The standard base64 alphabet is exactly ice-char (RFC 8839 section 5.4).
+        Self {
+            ufrag: STANDARD_NO_PAD.encode(ufrag),
+            password: STANDARD_NO_PAD.encode(password),
+        }
+    }
+}
+
+impl std::fmt::Debug for IceCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IceCredentials")
+            .field("ufrag", &self.ufrag)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an agent tells its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IceEvent {
+    /// An address was authenticated: the shared socket may demultiplex by it.
+    PathBound(SocketAddr),
+    /// An address is no path any more.
+    PathReleased(SocketAddr),
+    /// We send to this address from now on.
+    PathSelected(SocketAddr),
+    /// No authenticated check for [`CONSENT_TIMEOUT`]; told once.
+    ConsentLost,
+}
+
+/// What became of a check, with the response to send back to its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BindingOutcome {
+    /// Bytes of the response in the caller's buffer; 0: nothing is sent.
+    pub response_len: usize,
+    /// Why the check counts for nothing; the response then says so to the sender.
+    pub drop_reason: Option<DropReason>,
+}
+
+impl BindingOutcome {
+    fn dropped(reason: DropReason) -> Self {
+        Self {
+            response_len: 0,
+            drop_reason: Some(reason),
+        }
+    }
+}
+
+/// One address of the peer that passed a check.
+#[derive(Debug, Clone, Copy)]
+struct Path {
+    address: SocketAddr,
+    last_check_at: Instant,
+    last_heard_at: Instant,
+}
+
+/// The agent of one peer.
+///
+/// Call [`IceLite::handle_binding`] for each STUN datagram and [`IceLite::handle_authenticated_media`] for each SRTP packet
+/// that passed its authentication; then poll [`IceLite::poll_event`] until none, and arrange
+/// [`IceLite::handle_timeout`] at [`IceLite::poll_timeout`].
+#[derive(Debug)]
+pub struct IceLite {
+    local: IceCredentials,
+    remote_ufrag: String,
+    key: IntegrityKey,
+    paths: Vec<Path>,
+    selected: Option<SocketAddr>,
+    nominated: bool,
+    consent_at: Instant,
+    consent_lost: bool,
+    events: VecDeque<IceEvent>,
+}
+
+impl IceLite {
+    /// An agent without a path. The clock of consent starts now.
+    pub fn new(now: Instant, local: IceCredentials, remote_ufrag: &str) -> Self {
+        let key = IntegrityKey::new(&local.password);
+        Self {
+            local,
+            remote_ufrag: remote_ufrag.to_owned(),
+            key,
+            paths: Vec::new(),
+            selected: None,
+            nominated: false,
+            consent_at: now,
+            consent_lost: false,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Our own credentials, as told in the answer.
+    pub fn local(&self) -> &IceCredentials {
+        &self.local
+    }
+
+    /// The peer's ufrag, as told in its offer.
+    pub fn remote_ufrag(&self) -> &str {
+        &self.remote_ufrag
+    }
+
+    /// Where we send to; none before the first authenticated check.
+    pub fn selected(&self) -> Option<SocketAddr> {
+        self.selected
+    }
+
+    /// The authenticated addresses, at most [`PATHS_MAX`].
+    pub fn bound_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.paths.iter().map(|path| path.address)
+    }
+
+    /// Is `from` authenticated?
+    pub fn is_bound(&self, from: SocketAddr) -> bool {
+        self.paths.iter().any(|path| path.address == from)
+    }
+
+    /// Checks a STUN message from `from` and writes the response into `response`
+    /// ([`super::stun::RESPONSE_LEN_MAX`] bytes suffice). Only a request with our ufrag, the peer's ufrag and a valid
+    /// MESSAGE-INTEGRITY changes anything.
+    pub fn handle_binding(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        message: &StunMessage<'_>,
+        response: &mut [u8],
+    ) -> BindingOutcome {
+        match message.class() {
+            StunClass::Request => {}
+            // A keep-alive (RFC 8445 section 11): nothing to answer, and it proves nothing.
+            StunClass::Indication => {
+                return BindingOutcome {
+                    response_len: 0,
+                    drop_reason: None,
+                };
+            }
+            // We never ask, so nobody answers us.
+            StunClass::SuccessResponse | StunClass::ErrorResponse => {
+                return BindingOutcome::dropped(DropReason::StunMalformed);
+            }
+        }
+        if let Err((refusal, reason)) = self.authenticate(message) {
+            let response_len = write_binding_error(response, message, refusal, None).unwrap_or(0);
+            return BindingOutcome {
+                response_len,
+                drop_reason: Some(reason),
+            };
+        }
+        let refusal = if !message.unknown_attributes().is_empty() {
+            Some(StunRefusal::UnknownAttribute)
+        } else if message.ice_controlled().is_some() {
+            // A lite agent can't take the controlling role, whatever the tie-breaker says.
+            Some(StunRefusal::RoleConflict)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            let key = Some(&self.key);
+            let response_len = write_binding_error(response, message, refusal, key).unwrap_or(0);
+            return BindingOutcome {
+                response_len,
+                drop_reason: None,
+            };
+        }
+        self.take_check(now, from, message.use_candidate());
+        let transaction_id = message.transaction_id();
+        let response_len = write_binding_success(response, transaction_id, from, &self.key);
+        BindingOutcome {
+            response_len: response_len.unwrap_or(0),
+            drop_reason: None,
+        }
+    }
+
+    fn authenticate(&self, message: &StunMessage<'_>) -> Result<(), (StunRefusal, DropReason)> {
+        let Some(username) = message.username() else {
+            return Err((StunRefusal::BadRequest, DropReason::StunMalformed));
+        };
+        if !message.has_integrity() {
+            return Err((StunRefusal::BadRequest, DropReason::StunIntegrity));
+        }
+        let ours = username.split_once(':').is_some_and(|(local, remote)| {
+            local == self.local.ufrag && remote == self.remote_ufrag
+        });
+        if !ours {
+            return Err((StunRefusal::Unauthenticated, DropReason::StunUnknownUfrag));
+        }
+        if !message.integrity_holds(&self.key) {
+            return Err((StunRefusal::Unauthenticated, DropReason::StunIntegrity));
+        }
+        Ok(())
+    }
+
+    fn take_check(&mut self, now: Instant, from: SocketAddr, use_candidate: bool) {
+        if self.consent_lost {
+            return;
+        }
+        self.consent_at = now;
+        match self.paths.iter_mut().find(|path| path.address == from) {
+            Some(path) => {
+                path.last_check_at = now;
+                path.last_heard_at = now;
+            }
+            None => self.bind(now, from),
+        }
+        // The first path serves until the controlling agent nominates one.
+        if use_candidate || self.selected.is_none() {
+            self.select(from);
+        }
+        self.nominated |= use_candidate;
+    }
+
+    fn bind(&mut self, now: Instant, address: SocketAddr) {
+        if self.paths.len() >= PATHS_MAX {
+            let selected = self.selected;
+            let oldest = (self.paths.iter().enumerate())
+                .filter(|(_, path)| Some(path.address) != selected)
+                .min_by_key(|(_, path)| path.last_heard_at)
+                .map(|(index, _)| index);
+            if let Some(index) = oldest {
+                let released = self.paths.swap_remove(index);
+                self.push_event(IceEvent::PathReleased(released.address));
+            }
+        }
+        self.paths.push(Path {
+            address,
+            last_check_at: now,
+            last_heard_at: now,
+        });
+        self.push_event(IceEvent::PathBound(address));
+    }
+
+    fn select(&mut self, address: SocketAddr) {
+        if self.selected != Some(address) {
+            self.selected = Some(address);
+            self.push_event(IceEvent::PathSelected(address));
+        }
+    }
+
+    /// An SRTP packet from `from` passed its authentication: moves us there when the selected path was silent for
+    /// [`PATH_SILENCE`]. An address that is no path is ignored.
+    pub fn handle_authenticated_media(&mut self, now: Instant, from: SocketAddr) {
+        if let Some(path) = self.paths.iter_mut().find(|path| path.address == from) {
+            path.last_heard_at = now;
+        } else {
+            return;
+        }
+        if self.selected == Some(from) {
+            return;
+        }
+        let selected = self
+            .paths
+            .iter()
+            .find(|path| Some(path.address) == self.selected);
+        let silent = selected
+            .is_none_or(|path| now.saturating_duration_since(path.last_heard_at) >= PATH_SILENCE);
+        if silent {
+            self.select(from);
+        }
+    }
+
+    /// A DTLS record came from `from`: while nothing is nominated, the handshake's own path serves. An address that is
+    /// no path is ignored.
+    pub fn handle_handshake(&mut self, from: SocketAddr) {
+        if !self.nominated && self.is_bound(from) {
+            self.select(from);
+        }
+    }
+
+    /// What happened, oldest first.
+    pub fn poll_event(&mut self) -> Option<IceEvent> {
+        self.events.pop_front()
+    }
+
+    /// When [`IceLite::handle_timeout`] is due; none once consent is lost.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.consent_lost {
+            return None;
+        }
+        let paths = self.paths.iter().map(|path| path.last_check_at);
+        paths
+            .chain([self.consent_at])
+            .min()
+            .map(|at| at + CONSENT_TIMEOUT)
+    }
+
+    /// Releases unselected paths that brought no check for [`CONSENT_TIMEOUT`], and tells the loss of consent.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.consent_lost {
+            return;
+        }
+        let expired = |at: Instant| now.saturating_duration_since(at) >= CONSENT_TIMEOUT;
+        self.consent_lost = expired(self.consent_at);
+        let mut index = 0;
+        while let Some(path) = self.paths.get(index).copied() {
+            if !expired(path.last_check_at) {
+                index += 1;
+                continue;
+            }
+            self.paths.swap_remove(index);
+            self.push_event(IceEvent::PathReleased(path.address));
+        }
+        if self.consent_lost {
+            self.selected = None;
+            self.push_event(IceEvent::ConsentLost);
+        } else if self
+            .selected
+            .is_some_and(|selected| !self.is_bound(selected))
+        {
+            // The nominated path went silent while another is checked: serve the one that was heard last.
+            self.selected = None;
+            self.nominated = false;
+            if let Some(path) = self.paths.iter().max_by_key(|path| path.last_heard_at) {
+                self.select(path.address);
+            }
+        }
+    }
+
+    fn push_event(&mut self, event: IceEvent) {
+        // An owner who polls after every call never meets the limit.
+        if self.events.len() < EVENTS_MAX {
+            self.events.push_back(event);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
