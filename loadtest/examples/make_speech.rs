@@ -24,7 +24,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn make(path: &Path, voice: &str, words_per_minute: u32, text: &str) -> Result<(), Box<dyn Error>> {
     let raw = std::env::temp_dir().join(format!("clutchcall-speech-{}.wav", std::process::id()));
     let status = Command::new("espeak-ng")
-        .args(["-v", voice, "-s", &words_per_minute.to_string(), "-g", "1", "-w"])
+        .args([
+            "-v",
+            voice,
+            "-s",
+            &words_per_minute.to_string(),
+            "-g",
+            "1",
+            "-w",
+        ])
         .arg(&raw)
         .arg(text)
         .status()?;
@@ -35,14 +43,24 @@ fn make(path: &Path, voice: &str, words_per_minute: u32, text: &str) -> Result<(
     std::fs::remove_file(&raw)?;
     shorten_pauses(&mut speech);
     level(&mut speech);
-    println!("{}: {:.0} ms, {:.1} dBov", path.display(), speech.duration_ms(), speech.level_dbov());
+    println!(
+        "{}: {:.0} ms, {:.1} dBov",
+        path.display(),
+        speech.duration_ms(),
+        speech.level_dbov()
+    );
     speech.write_wav(path)?;
     Ok(())
 }
 
 fn shorten_pauses(speech: &mut Audio) {
     let frame = speech.sample_rate_hz as usize / 100;
-    let loudest = speech.samples.iter().map(|s| s.unsigned_abs()).max().unwrap_or(0);
+    let loudest = speech
+        .samples
+        .iter()
+        .map(|s| s.unsigned_abs())
+        .max()
+        .unwrap_or(0);
     let mut kept = Vec::with_capacity(speech.samples.len());
     // As if a long pause went before: the file begins with a short breath only.
     let mut quiet_ms = PAUSE_MS_MAX - 20;

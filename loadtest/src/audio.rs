@@ -94,7 +94,10 @@ impl Audio {
             return Err(unsupported(format!("{} samples", wav.len())));
         }
         if spec.channels == 0 || spec.sample_rate < 8_000 || spec.sample_rate > 192_000 {
-            return Err(unsupported(format!("{} channels at {} Hz", spec.channels, spec.sample_rate)));
+            return Err(unsupported(format!(
+                "{} channels at {} Hz",
+                spec.channels, spec.sample_rate
+            )));
         }
         let channels = usize::from(spec.channels);
         let samples = match (spec.sample_format, spec.bits_per_sample) {

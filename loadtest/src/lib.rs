@@ -4,6 +4,6 @@
 //! threads and std sockets: this is no product code path.
 
 pub mod audio;
-pub mod spectrum;
 pub mod judge;
+pub mod spectrum;
 pub mod speech;

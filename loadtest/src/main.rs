@@ -1,2 +1,3 @@
 //! `clutchcall-loadtest`: callers, far ends and the judge, as a command.
+
 fn main() {}

@@ -37,7 +37,11 @@ pub fn band_limited(audio: &Audio, low_hz: f64, high_hz: f64, to_rate_hz: u32) -
     let top = bins.len().min(kept.len()) - 1;
     for (index, (slot, bin)) in kept.iter_mut().zip(&bins).enumerate().take(top) {
         let hz = index as f64 * hz_per_bin;
-        let low_edge = if low_hz > 0.0 { ((hz - low_hz) / 20.0 + 1.0).clamp(0.0, 1.0) } else { 1.0 };
+        let low_edge = if low_hz > 0.0 {
+            ((hz - low_hz) / 20.0 + 1.0).clamp(0.0, 1.0)
+        } else {
+            1.0
+        };
         let high_edge = ((high_hz - hz) / 60.0 + 1.0).clamp(0.0, 1.0);
         *slot = bin * (low_edge * high_edge / len_in as f64);
     }
@@ -93,7 +97,11 @@ fn transform(result: Result<(), realfft::FftError>) {
 }
 
 fn greatest_common_divisor(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+    if b == 0 {
+        a
+    } else {
+        greatest_common_divisor(b, a % b)
+    }
 }
 
 #[cfg(test)]
@@ -102,9 +110,14 @@ mod tests {
 
     fn tone(rate_hz: u32, hz: f64, len: usize) -> Audio {
         let samples = (0..len)
-            .map(|n| (8000.0 * (std::f64::consts::TAU * hz * n as f64 / f64::from(rate_hz)).sin()) as i16)
+            .map(|n| {
+                (8000.0 * (std::f64::consts::TAU * hz * n as f64 / f64::from(rate_hz)).sin()) as i16
+            })
             .collect();
-        Audio { sample_rate_hz: rate_hz, samples }
+        Audio {
+            sample_rate_hz: rate_hz,
+            samples,
+        }
     }
 
     #[test]
@@ -114,7 +127,10 @@ mod tests {
             assert_eq!(output.len(), 8_000);
             for (n, sample) in output.iter().enumerate().take(7_500).skip(500) {
                 let ideal = 8000.0 * (std::f64::consts::TAU * 1000.0 * n as f64 / 8_000.0).sin();
-                assert!((sample - ideal).abs() < 60.0, "{rate} Hz, sample {n}: {sample} for {ideal}");
+                assert!(
+                    (sample - ideal).abs() < 60.0,
+                    "{rate} Hz, sample {n}: {sample} for {ideal}"
+                );
             }
         }
     }
@@ -123,7 +139,9 @@ mod tests {
     fn what_is_out_of_band_is_gone() {
         for hz in [50.0, 3800.0, 6000.0] {
             let output = band_limited(&tone(16_000, hz, 16_000), 100.0, 3400.0, 8_000);
-            let loudest = output[800..7_200].iter().fold(0.0f64, |max, sample| max.max(sample.abs()));
+            let loudest = output[800..7_200]
+                .iter()
+                .fold(0.0f64, |max, sample| max.max(sample.abs()));
             assert!(loudest < 8.0, "{hz} Hz leaves {loudest}");
         }
     }
@@ -134,7 +152,11 @@ mod tests {
         let signal = [0.0, 0.0, 0.0, 1.0, -2.0, 3.0, 0.0];
         let correlation = cross_correlation(&pattern, &signal);
         assert_eq!(correlation.len(), 9);
-        let peak = correlation.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(index, _)| index);
+        let peak = correlation
+            .iter()
+            .enumerate()
+            .max_by(|a, b| a.1.total_cmp(b.1))
+            .map(|(index, _)| index);
         assert_eq!(peak, Some(3 + 2));
         assert!((correlation[5] - 14.0).abs() < 1e-9);
     }

@@ -22,7 +22,10 @@ pub fn load(path: &Path, sample_rate_hz: u32) -> Result<Audio, AudioError> {
     Ok(Audio::read_wav(path)?.resampled(sample_rate_hz))
 }
 
-#[expect(clippy::expect_used, reason = "the bytes are compiled in and the tests read both")]
+#[expect(
+    clippy::expect_used,
+    reason = "the bytes are compiled in and the tests read both"
+)]
 fn embedded(bytes: &[u8], name: &str) -> Audio {
     Audio::from_wav_bytes(bytes, name).expect("an embedded WAV is a WAV")
 }

@@ -63,7 +63,12 @@ pub(super) struct Alignment {
 }
 
 impl Alignment {
-    pub(super) fn find(reference: &[f64], recording: &[f64], playback: Playback, elasticity: Elasticity) -> Self {
+    pub(super) fn find(
+        reference: &[f64],
+        recording: &[f64],
+        playback: Playback,
+        elasticity: Elasticity,
+    ) -> Self {
         let coarse = coarse_lag(reference, recording, playback);
         let mut alignment = Self {
             playback,
@@ -72,7 +77,8 @@ impl Alignment {
             anchors: Vec::new(),
             span: 0..0,
         };
-        let anchors = alignment.anchors_near(coarse, reference, recording, elasticity.search_samples());
+        let anchors =
+            alignment.anchors_near(coarse, reference, recording, elasticity.search_samples());
         match elasticity {
             Elasticity::Rigid => {
                 alignment.fit_line(&anchors);
@@ -101,7 +107,11 @@ impl Alignment {
 
     /// The judged part of the recording, and what it should be: equally long, silence beyond the recording's ends.
     pub(super) fn pair(&self, reference: &[f64], recording: &[f64]) -> (Vec<f64>, Vec<f64>) {
-        let heard = self.span.clone().map(|at| sample_at(recording, at)).collect();
+        let heard = self
+            .span
+            .clone()
+            .map(|at| sample_at(recording, at))
+            .collect();
         let expected = self
             .span
             .clone()
@@ -111,7 +121,10 @@ impl Alignment {
                     Playback::Once => interpolate(|index| sample_at(reference, index), position),
                     Playback::Looped => {
                         let period = reference.len() as i64;
-                        interpolate(|index| sample_at(reference, index.rem_euclid(period)), position)
+                        interpolate(
+                            |index| sample_at(reference, index.rem_euclid(period)),
+                            position,
+                        )
                     }
                 }
             })
@@ -122,7 +135,12 @@ impl Alignment {
     /// The sample of the endless reference that sounds at sample `at` of the recording.
     fn reference_position(&self, at: f64) -> f64 {
         let after = self.anchors.partition_point(|anchor| anchor.at <= at);
-        match (after.checked_sub(1).and_then(|before| self.anchors.get(before)), self.anchors.get(after)) {
+        match (
+            after
+                .checked_sub(1)
+                .and_then(|before| self.anchors.get(before)),
+            self.anchors.get(after),
+        ) {
             (Some(before), Some(after)) => {
                 let share = (at - before.at) / (after.at - before.at);
                 at - (before.lag + share * (after.lag - before.lag))
@@ -143,7 +161,13 @@ impl Alignment {
     }
 
     /// Looks for stretches of the reference within `search` samples of where `coarse` puts them.
-    fn anchors_near(&self, coarse: i64, reference: &[f64], recording: &[f64], search: usize) -> Vec<Anchor> {
+    fn anchors_near(
+        &self,
+        coarse: i64,
+        reference: &[f64],
+        recording: &[f64],
+        search: usize,
+    ) -> Vec<Anchor> {
         let mut anchors: Vec<Anchor> = Vec::new();
         let period = reference.len() as i64;
         let rounds = match self.playback {
@@ -153,7 +177,11 @@ impl Alignment {
         let mean_energy = energy(reference) / reference.len() as f64;
         let mut wander = 0.0;
         for round in 0..rounds {
-            for (index, stretch) in reference.windows(STRETCH_SAMPLES).step_by(STRETCH_HOP_SAMPLES).enumerate() {
+            for (index, stretch) in reference
+                .windows(STRETCH_SAMPLES)
+                .step_by(STRETCH_HOP_SAMPLES)
+                .enumerate()
+            {
                 let begin = coarse + round * period + (index * STRETCH_HOP_SAMPLES) as i64;
                 let from = begin - search as i64;
                 let to = begin + (STRETCH_SAMPLES + search) as i64;
@@ -165,7 +193,10 @@ impl Alignment {
                 if let Some(found) = locate(stretch, area, search as f64 + wander) {
                     wander = found - search as f64;
                     let lag = (coarse + round * period) as f64 + wander;
-                    anchors.push(Anchor { at: (begin + STRETCH_SAMPLES as i64 / 2) as f64 + wander, lag: lag - (round * period) as f64 });
+                    anchors.push(Anchor {
+                        at: (begin + STRETCH_SAMPLES as i64 / 2) as f64 + wander,
+                        lag: lag - (round * period) as f64,
+                    });
                 }
             }
         }
@@ -212,7 +243,9 @@ impl Alignment {
                     right[i] += a * heard[n];
                 }
             }
-            let Some([gain, offset, drift]) = solve(normal, right) else { return };
+            let Some([gain, offset, drift]) = solve(normal, right) else {
+                return;
+            };
             if gain <= 0.0 {
                 return;
             }
@@ -233,7 +266,11 @@ fn coarse_lag(reference: &[f64], recording: &[f64], playback: Playback) -> i64 {
     let correlation = cross_correlation(reference, recording);
     let negative = reference.len() as i64 - 1;
     let highest = |values: &[f64]| {
-        values.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(index, _)| index as i64)
+        values
+            .iter()
+            .enumerate()
+            .max_by(|a, b| a.1.total_cmp(b.1))
+            .map_or(0, |(index, _)| index as i64)
     };
     match playback {
         Playback::Once => highest(&correlation) - negative,
@@ -264,21 +301,34 @@ fn locate(stretch: &[f64], area: &[f64], expected: f64) -> Option<f64> {
         }
     }
     let best_of = |range: Range<usize>| {
-        range.max_by(|a, b| likeness[*a].total_cmp(&likeness[*b])).unwrap_or(0)
+        range
+            .max_by(|a, b| likeness[*a].total_cmp(&likeness[*b]))
+            .unwrap_or(0)
     };
     let near = (expected.round().max(0.0) as usize).min(places - 1);
     // Within 3 ms it is the same place.
     let same = best_of(near.saturating_sub(24)..(near + 25).min(places));
     let other = best_of(0..places);
-    let best = if likeness[other] > likeness[same] + STRETCH_LIKENESS_GAIN { other } else { same };
+    let best = if likeness[other] > likeness[same] + STRETCH_LIKENESS_GAIN {
+        other
+    } else {
+        same
+    };
     if likeness[best] < STRETCH_LIKENESS_MIN {
         return None;
     }
     // The top of a parabola through the peak and its neighbours.
-    let fraction = match (best.checked_sub(1).map(|index| likeness[index]), likeness.get(best + 1)) {
+    let fraction = match (
+        best.checked_sub(1).map(|index| likeness[index]),
+        likeness.get(best + 1),
+    ) {
         (Some(before), Some(after)) => {
             let curvature = before - 2.0 * likeness[best] + after;
-            if curvature < 0.0 { ((before - after) / (2.0 * curvature)).clamp(-0.5, 0.5) } else { 0.0 }
+            if curvature < 0.0 {
+                ((before - after) / (2.0 * curvature)).clamp(-0.5, 0.5)
+            } else {
+                0.0
+            }
         }
         _ => 0.0,
     };
@@ -296,7 +346,11 @@ fn first_sound(recording: &[f64]) -> usize {
 }
 
 fn sample_at(samples: &[f64], index: i64) -> f64 {
-    usize::try_from(index).ok().and_then(|index| samples.get(index)).copied().unwrap_or(0.0)
+    usize::try_from(index)
+        .ok()
+        .and_then(|index| samples.get(index))
+        .copied()
+        .unwrap_or(0.0)
 }
 
 /// Taps of the interpolation filter on each side.
@@ -307,12 +361,19 @@ const INTERPOLATION_PHASES: usize = 2_048;
 /// The value between the samples: a windowed sinc, flat up to 3400 Hz at 8 kHz.
 fn interpolate(samples: impl Fn(i64) -> f64, position: f64) -> f64 {
     static PHASES: OnceLock<Vec<Vec<f64>>> = OnceLock::new();
-    let phases = PHASES.get_or_init(|| (0..=INTERPOLATION_PHASES).map(interpolation_phase).collect());
+    let phases = PHASES.get_or_init(|| {
+        (0..=INTERPOLATION_PHASES)
+            .map(interpolation_phase)
+            .collect()
+    });
     let whole = position.floor();
     let phase = ((position - whole) * INTERPOLATION_PHASES as f64).round() as usize;
     let first = whole as i64 - INTERPOLATION_TAPS + 1;
     let taps = &phases[phase.min(INTERPOLATION_PHASES)];
-    taps.iter().zip(first..).map(|(tap, index)| tap * samples(index)).sum()
+    taps.iter()
+        .zip(first..)
+        .map(|(tap, index)| tap * samples(index))
+        .sum()
 }
 
 fn interpolation_phase(phase: usize) -> Vec<f64> {
@@ -320,7 +381,11 @@ fn interpolation_phase(phase: usize) -> Vec<f64> {
     (1 - INTERPOLATION_TAPS..=INTERPOLATION_TAPS)
         .map(|tap| {
             let x = tap as f64 - fraction;
-            let sinc = if x.abs() < 1e-9 { 1.0 } else { (PI * x).sin() / (PI * x) };
+            let sinc = if x.abs() < 1e-9 {
+                1.0
+            } else {
+                (PI * x).sin() / (PI * x)
+            };
             // Blackman: its first side lobe lies at -58 dB, far below what is judged.
             let w = PI * x / INTERPOLATION_TAPS as f64;
             sinc * (0.42 + 0.5 * w.cos() + 0.08 * (2.0 * w).cos())
@@ -331,7 +396,8 @@ fn interpolation_phase(phase: usize) -> Vec<f64> {
 /// Three linear equations by Cramer's rule; none when they are dependent.
 fn solve(matrix: [[f64; 3]; 3], right: [f64; 3]) -> Option<[f64; 3]> {
     let determinant = |m: &[[f64; 3]; 3]| {
-        m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
+        m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
+            - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
             + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
     };
     let whole = determinant(&matrix);

@@ -117,12 +117,18 @@ impl Question {
 
     /// The same for a reference that was looped.
     pub fn looped(self) -> Self {
-        Self { playback: Playback::Looped, ..self }
+        Self {
+            playback: Playback::Looped,
+            ..self
+        }
     }
 
     /// The same with the time when the first sample was spoken, in ms from the recording's first sample. Judges the delay.
     pub fn spoken_at_ms(self, spoken_at_ms: f64) -> Self {
-        Self { spoken_at_ms: Some(spoken_at_ms), ..self }
+        Self {
+            spoken_at_ms: Some(spoken_at_ms),
+            ..self
+        }
     }
 }
 
@@ -191,7 +197,11 @@ pub enum JudgeError {
 ///
 /// # Errors
 /// [`JudgeError`] when the reference can't serve as one.
-pub fn judge(reference: &Audio, recording: &Audio, question: &Question) -> Result<Verdict, JudgeError> {
+pub fn judge(
+    reference: &Audio,
+    recording: &Audio,
+    question: &Question,
+) -> Result<Verdict, JudgeError> {
     if reference.duration_ms() < REFERENCE_MS_MIN {
         return Err(JudgeError::ReferenceTooShort(reference.duration_ms()));
     }
@@ -200,21 +210,29 @@ pub fn judge(reference: &Audio, recording: &Audio, question: &Question) -> Resul
     if energy(&reference) < reference.len() as f64 {
         return Err(JudgeError::ReferenceSilent);
     }
-    let alignment = Alignment::find(&reference, &recording, question.playback, question.bar.elasticity());
+    let alignment = Alignment::find(
+        &reference,
+        &recording,
+        question.playback,
+        question.bar.elasticity(),
+    );
     let (expected, heard) = alignment.pair(&reference, &recording);
 
     let missing = similarity::missing(&expected, &heard);
     let offset_ms = samples_to_ms(alignment.offset_samples());
     let mut verdict = Verdict {
         offset_ms,
-        delay_ms: question.spoken_at_ms.map(|spoken_at_ms| match question.playback {
-            Playback::Once => offset_ms - spoken_at_ms,
-            // Only known up to whole rounds: the shortest that is possible.
-            Playback::Looped => {
-                let round_ms = samples_to_ms(reference.len() as f64);
-                (offset_ms - spoken_at_ms - question.delay_ms_min).rem_euclid(round_ms) + question.delay_ms_min
-            }
-        }),
+        delay_ms: question
+            .spoken_at_ms
+            .map(|spoken_at_ms| match question.playback {
+                Playback::Once => offset_ms - spoken_at_ms,
+                // Only known up to whole rounds: the shortest that is possible.
+                Playback::Looped => {
+                    let round_ms = samples_to_ms(reference.len() as f64);
+                    (offset_ms - spoken_at_ms - question.delay_ms_min).rem_euclid(round_ms)
+                        + question.delay_ms_min
+                }
+            }),
         drift_ppm: alignment.drift_ppm(),
         gain_db: similarity::gain_db(&expected, &heard),
         snr_db: similarity::snr_db(&expected, &heard),
@@ -235,21 +253,36 @@ fn shortcomings(verdict: &Verdict, question: &Question) -> Vec<String> {
     if let Some(snr_db_min) = question.bar.snr_db_min()
         && verdict.snr_db < snr_db_min
     {
-        reasons.push(format!("SNR {:.1} dB is below {snr_db_min:.0} dB", verdict.snr_db));
+        reasons.push(format!(
+            "SNR {:.1} dB is below {snr_db_min:.0} dB",
+            verdict.snr_db
+        ));
     }
     if let Some(match_score_min) = question.bar.match_score_min()
         && verdict.match_score < match_score_min
     {
-        reasons.push(format!("match {:.3} is below {match_score_min:.2}", verdict.match_score));
+        reasons.push(format!(
+            "match {:.3} is below {match_score_min:.2}",
+            verdict.match_score
+        ));
     }
     if verdict.missing_ms_max > MISSING_MS_MAX {
-        reasons.push(format!("nothing is heard for {:.0} ms of speech", verdict.missing_ms_max));
+        reasons.push(format!(
+            "nothing is heard for {:.0} ms of speech",
+            verdict.missing_ms_max
+        ));
     }
     if verdict.missing_share > MISSING_SHARE_MAX {
-        reasons.push(format!("{:.1} % of the speech is empty", verdict.missing_share * 100.0));
+        reasons.push(format!(
+            "{:.1} % of the speech is empty",
+            verdict.missing_share * 100.0
+        ));
     }
     if question.playback == Playback::Looped && verdict.judged_ms < LOOPED_MS_MIN {
-        reasons.push(format!("only {:.0} ms are heard, {LOOPED_MS_MIN:.0} are needed", verdict.judged_ms));
+        reasons.push(format!(
+            "only {:.0} ms are heard, {LOOPED_MS_MIN:.0} are needed",
+            verdict.judged_ms
+        ));
     }
     match verdict.delay_ms {
         Some(delay_ms) if delay_ms < question.delay_ms_min => reasons.push(format!(

@@ -11,7 +11,9 @@ const WINDOW_SAMPLES: usize = 160;
 /// Distance of the windows: 5 ms, so that a lost 20 ms frame fills at least one window whatever its phase.
 const HOP_SAMPLES: usize = 40;
 /// Edges of the 8 bands in Hz: about as wide as the ear's at these frequencies, taken together by twos.
-const BAND_EDGES_HZ: [f64; 9] = [100.0, 250.0, 400.0, 600.0, 850.0, 1_150.0, 1_600.0, 2_300.0, 3_400.0];
+const BAND_EDGES_HZ: [f64; 9] = [
+    100.0, 250.0, 400.0, 600.0, 850.0, 1_150.0, 1_600.0, 2_300.0, 3_400.0,
+];
 const BANDS: usize = BAND_EDGES_HZ.len() - 1;
 /// Energies below the band's mean by more than this count as silence: noise floors of codecs are no difference.
 const FLOOR_DB: f64 = -50.0;
@@ -34,7 +36,11 @@ pub(super) fn snr_db(expected: &[f64], heard: &[f64]) -> f64 {
     if gain <= 0.0 {
         return -120.0;
     }
-    let noise: f64 = expected.iter().zip(heard).map(|(x, y)| (y - gain * x).powi(2)).sum();
+    let noise: f64 = expected
+        .iter()
+        .zip(heard)
+        .map(|(x, y)| (y - gain * x).powi(2))
+        .sum();
     let signal = gain * gain * energy(expected);
     (10.0 * (signal.max(1e-12) / noise.max(1e-12)).log10()).clamp(-120.0, 120.0)
 }
@@ -47,7 +53,12 @@ pub(super) fn snr_db(expected: &[f64], heard: &[f64]) -> f64 {
 pub(super) fn match_score(expected: &[f64], heard: &[f64]) -> f64 {
     let speaks = speech_windows(expected);
     let spoken = |samples| -> Vec<[f64; BANDS]> {
-        log_energies(samples).into_iter().zip(&speaks).filter(|(_, speaks)| **speaks).map(|(frame, _)| frame).collect()
+        log_energies(samples)
+            .into_iter()
+            .zip(&speaks)
+            .filter(|(_, speaks)| **speaks)
+            .map(|(frame, _)| frame)
+            .collect()
     };
     let (expected, heard) = (spoken(expected), spoken(heard));
     if expected.is_empty() || heard.is_empty() {
@@ -55,7 +66,9 @@ pub(super) fn match_score(expected: &[f64], heard: &[f64]) -> f64 {
     }
     let (mut xy, mut xx, mut yy) = (0.0, 0.0, 0.0);
     for band in 0..BANDS {
-        let mean = |frames: &[[f64; BANDS]]| frames.iter().map(|frame| frame[band]).sum::<f64>() / frames.len() as f64;
+        let mean = |frames: &[[f64; BANDS]]| {
+            frames.iter().map(|frame| frame[band]).sum::<f64>() / frames.len() as f64
+        };
         let (x_mean, y_mean) = (mean(&expected), mean(&heard));
         for (x, y) in expected.iter().zip(&heard) {
             let (x, y) = (x[band] - x_mean, y[band] - y_mean);
@@ -82,7 +95,8 @@ pub(super) struct Missing {
 /// Looks for moments (5 ms) in which `expected` speaks and `heard` is dead.
 pub(super) fn missing(expected: &[f64], heard: &[f64]) -> Missing {
     let gain = 10f64.powf(gain_db(expected, heard) / 10.0);
-    let levels = |samples: &[f64]| -> Vec<f64> { samples.chunks(HOP_SAMPLES).map(energy).collect() };
+    let levels =
+        |samples: &[f64]| -> Vec<f64> { samples.chunks(HOP_SAMPLES).map(energy).collect() };
     let (expected, heard) = (levels(expected), levels(heard));
     let mean = expected.iter().sum::<f64>() / expected.len().max(1) as f64;
     let (mut longest, mut first) = (0, None);
@@ -109,7 +123,10 @@ pub(super) fn missing(expected: &[f64], heard: &[f64]) -> Missing {
 fn speech_windows(samples: &[f64]) -> Vec<bool> {
     let levels: Vec<f64> = windows(samples).map(energy).collect();
     let mean = levels.iter().sum::<f64>() / levels.len().max(1) as f64;
-    levels.iter().map(|level| *level > mean * 10f64.powf(SPEECH_DB / 10.0)).collect()
+    levels
+        .iter()
+        .map(|level| *level > mean * 10f64.powf(SPEECH_DB / 10.0))
+        .collect()
 }
 
 fn windows(samples: &[f64]) -> impl Iterator<Item = &[f64]> {
@@ -128,14 +145,21 @@ fn log_energies(samples: &[f64]) -> Vec<[f64; BANDS]> {
 
     let mut frames: Vec<[f64; BANDS]> = windows(samples)
         .map(|window| {
-            let mut time: Vec<f64> = window.iter().zip(&hann).map(|(sample, weight)| sample * weight).collect();
+            let mut time: Vec<f64> = window
+                .iter()
+                .zip(&hann)
+                .map(|(sample, weight)| sample * weight)
+                .collect();
             // Only a buffer of a wrong length is refused; these come from the plan.
             let transformed = fft.process(&mut time, &mut bins);
             debug_assert!(transformed.is_ok());
             let mut energies = [0.0; BANDS];
             for (index, bin) in bins.iter().enumerate() {
                 let hz = index as f64 * hz_per_bin;
-                if let Some(band) = BAND_EDGES_HZ.windows(2).position(|edge| (edge[0]..edge[1]).contains(&hz)) {
+                if let Some(band) = BAND_EDGES_HZ
+                    .windows(2)
+                    .position(|edge| (edge[0]..edge[1]).contains(&hz))
+                {
                     energies[band] += bin.norm_sqr();
                 }
             }
