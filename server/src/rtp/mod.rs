@@ -7,6 +7,7 @@ mod rtcp;
 mod sequence;
 mod session;
 mod statistics;
+mod telephone_event;
 mod transport_cc;
 
 pub use header_extension::*;
@@ -20,4 +21,5 @@ pub use rtcp::{
 pub use sequence::*;
 pub use session::*;
 pub use statistics::*;
+pub use telephone_event::*;
 pub use transport_cc::*;
