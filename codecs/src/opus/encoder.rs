@@ -8,10 +8,20 @@ use std::ffi::c_int;
 use std::fmt;
 use std::ptr::NonNull;
 
-/// Below this bitrate an encoder at complexity 0 silently sends no LBRR, whatever was asked for: libopus 1.6.1 derates
-/// the bitrate to 0.8 of itself at complexity 0 and 1 before it compares with its FEC threshold. 32 kb/s is a good
-/// choice with FEC; [`has_lbrr`](super::has_lbrr) tells what really happened.
-pub const FEC_BITRATE_BPS_MIN: u32 = 28_000;
+/// The bitrate that LBRR needs at complexity 0, enough for every expected loss.
+///
+/// Below it libopus 1.6.1 silently sends none, or narrows the bandwidth to make room: it derates the bitrate by
+/// complexity and loss before it compares with a threshold for each bandwidth (at 8 kHz the edge is near 25 kb/s, at 16
+/// kHz near 32.4). [`has_lbrr`](super::has_lbrr) tells what really happened. Frames that libopus takes for silence
+/// have no LBRR at any bitrate.
+pub const fn fec_bitrate_bps(rate: SampleRate) -> u32 {
+    match rate {
+        SampleRate::Hz8000 => 32_000,
+        SampleRate::Hz16000 => 36_000,
+        SampleRate::Hz24000 => 44_000,
+        SampleRate::Hz48000 => 48_000,
+    }
+}
 
 /// How an encoder works. The constructors hold the measured knees: bits are cheaper than CPU, so all but the widest
 /// run at complexity 0.
@@ -24,7 +34,7 @@ pub struct EncoderConfig {
     pub bitrate_bps: u32,
     /// 0 (fast) to 10.
     pub complexity: u8,
-    /// Put an LBRR copy of the previous frame into each packet. Needs [`FEC_BITRATE_BPS_MIN`] and an expected loss.
+    /// Put an LBRR copy of the previous frame into each packet. Needs [`fec_bitrate_bps`] and an expected loss.
     pub inband_fec: bool,
     /// Loss that the encoder should prepare for, 0 to 100 percent.
     pub expected_loss_pct: u8,
@@ -59,6 +69,22 @@ impl EncoderConfig {
             bitrate_bps: 32_000,
             complexity: 5,
             ..Self::narrowband()
+        }
+    }
+
+    /// The same with LBRR, prepared for a loss of `expected_loss_pct`, and with the bits that this takes.
+    pub const fn with_fec(self, expected_loss_pct: u8) -> Self {
+        let needed_bps = fec_bitrate_bps(self.sample_rate);
+        let bitrate_bps = if self.bitrate_bps < needed_bps {
+            needed_bps
+        } else {
+            self.bitrate_bps
+        };
+        Self {
+            bitrate_bps,
+            inband_fec: true,
+            expected_loss_pct,
+            ..self
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Opus (RFC 6716) through a small safe wrapper over libopus: mono, 16-bit, VOIP.
 //!
-//! Encoder and decoder run at any of the four [`SampleRate`](crate::SampleRate)s whatever the peer uses: an Opus packet has no sample
+//! Encoder and decoder run at any of the four [`SampleRate`]s whatever the peer uses: an Opus packet has no sample
 //! rate of its own, so a leg at 8 kHz needs no resampler. Inspection of packets ([`Toc`], [`packet_duration_samples`],
 //! [`has_lbrr`]) is plain Rust and safe on any bytes. Not here: DTX, stereo output, the neural extras of libopus
 //! (deep PLC, DRED, OSCE), which cost more than a dense gateway can pay.
@@ -11,7 +11,7 @@ mod error;
 mod packet;
 
 pub use decoder::Decoder;
-pub use encoder::{Encoder, EncoderConfig, FEC_BITRATE_BPS_MIN};
+pub use encoder::{Encoder, EncoderConfig, fec_bitrate_bps};
 pub use error::OpusError;
 pub use packet::{Bandwidth, Mode, Toc, has_lbrr, packet_duration_samples};
 
@@ -39,3 +39,6 @@ const fn rate_for_libopus(rate: SampleRate) -> i32 {
     // At most 48 000.
     rate.hz().cast_signed()
 }
+
+#[cfg(test)]
+mod tests;

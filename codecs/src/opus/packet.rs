@@ -13,7 +13,7 @@ pub struct Toc(u8);
 /// Which of Opus's two codecs made the packet (RFC 6716 table 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Linear prediction: speech up to wideband. The only mode that measurements of ours produce below 48 kHz at speech rates.
+    /// Linear prediction, up to wideband: what speech is sent as at low bitrates.
     Silk,
     /// SILK below 8 kHz, CELT above.
     Hybrid,
