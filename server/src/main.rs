@@ -1,3 +1,9 @@
 //! `clutchcall-gateway`: the command line over the library.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run(std::env::args_os())
+}

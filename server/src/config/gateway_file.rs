@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::document::{Document, KEY_FILE_LEN_MAX, Located, Section, quote, read_bounded};
 use super::report::Report;
-use super::tls::{TlsFileError, certified_key};
+use super::tls::{TlsFileError, check_tls_files};
 use super::{
     AdminConfig, CodecName, ConfigError, DtlsVersions, GatewayConfig, Secret, ServerConfig,
     WebRtcConfig, tenant_file, trunk_file,
@@ -101,8 +101,8 @@ fn server(mut section: Section<'_>) -> Option<ServerConfig> {
         .map(|(cert, key)| (resolve(cert), resolve(key)));
     if let (Some((cert_path, key_path)), Some(cert), Some(key)) = (&paths, &cert_file, &key_file) {
         warn_if_readable_by_all(&section, "key_file", key_path);
-        match certified_key(cert_path, key_path) {
-            Ok(_) => {}
+        match check_tls_files(cert_path, key_path) {
+            Ok(()) => {}
             Err(TlsFileError::Certificate(message)) => section.wrong(cert, message),
             Err(TlsFileError::Key(message)) => section.wrong(key, message),
         }

@@ -4,8 +4,10 @@
 //! program; a call would then fail now and then. So a range that meets it unreserved is refused at start.
 
 use std::fs;
+use std::io;
 use std::ops::RangeInclusive;
 
+use shards::executor::available_cores;
 use thiserror::Error;
 
 use super::{ConfigError, Effective, GatewayConfig, Problem, ShardsConfig, TrunkKind};
@@ -22,23 +24,20 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This machine, from `/proc`. What can't be read there has the kernel's own default; without a list of cores
-    /// they are counted.
-    pub fn read() -> Self {
-        let cores = fs::read_to_string("/proc/self/status")
-            .ok()
-            .and_then(|status| allowed_cores(&status));
+    /// This machine. What `/proc` does not tell has the kernel's own default.
+    ///
+    /// # Errors
+    /// The system does not tell the cores of this process.
+    pub fn read() -> io::Result<Self> {
         let local_ports =
             fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
         let reserved =
             fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
-        Self {
-            cores: cores.unwrap_or_else(|| {
-                (0..std::thread::available_parallelism().map_or(1, |n| n.get())).collect()
-            }),
+        Ok(Self {
+            cores: available_cores()?,
             local_ports: parse_local_ports(&local_ports).unwrap_or(32_768..=60_999),
             reserved_ports: parse_ranges(reserved.trim()).unwrap_or_default(),
-        }
+        })
     }
 }
 
@@ -211,19 +210,6 @@ fn trunk_key(effective: &Effective, trunk_id: &str, name: &str) -> String {
     format!("{}.{name}", entry.unwrap_or("trunks"))
 }
 
-/// `Cpus_allowed_list` of `/proc/self/status`.
-fn allowed_cores(status: &str) -> Option<Vec<usize>> {
-    let list = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
-    let cores: Vec<usize> = parse_ranges(list.trim())?
-        .into_iter()
-        .flatten()
-        .map(usize::from)
-        .collect();
-    (!cores.is_empty()).then_some(cores)
-}
-
 /// The kernel's list format: `0-3,8`.
 fn parse_ranges(list: &str) -> Option<Vec<RangeInclusive<u16>>> {
     list.split(',')
@@ -277,13 +263,12 @@ mod tests {
 
     #[test]
     fn kernel_formats_are_read() {
-        assert_eq!(
-            allowed_cores("Name:\tx\nCpus_allowed_list:\t0-2,5\n"),
-            Some(vec![0, 1, 2, 5])
-        );
-        assert_eq!(allowed_cores("Name:\tx\n"), None);
         assert_eq!(parse_local_ports("32768\t60999\n"), Some(32_768..=60_999));
         assert_eq!(parse_ranges(""), Some(Vec::new()));
-        assert!(!Machine::read().cores.is_empty());
+        assert_eq!(
+            parse_ranges("8080,9000-9100"),
+            Some(vec![8_080..=8_080, 9_000..=9_100])
+        );
+        assert!(!Machine::read().unwrap().cores.is_empty());
     }
 }

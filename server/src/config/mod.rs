@@ -94,8 +94,8 @@ impl ShardsConfig {
     /// # Errors
     /// Everything that was wrong, each with file, line, column and key.
     pub fn load(path: Option<&Path>) -> Result<(Self, Warnings), ConfigError> {
-        shards_file::read(path, &Machine::read().cores)
-            .map(|(config, report)| (config, report.warnings))
+        let machine = Machine::read().map_err(ConfigError::Machine)?;
+        shards_file::read(path, &machine.cores).map(|(config, report)| (config, report.warnings))
     }
 
     /// Every default, with shards on these cores.

@@ -53,6 +53,9 @@ pub enum ConfigError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// The system does not tell what it has.
+    #[error("this machine's cores can't be read: {0}")]
+    Machine(std::io::Error),
     /// The content is wrong; every problem stands on a line of its own.
     #[error("{}", lines(.0))]
     Invalid(Vec<Problem>),
@@ -66,7 +69,8 @@ impl ConfigError {
                 problems.extend(more);
                 Self::Invalid(problems)
             }
-            (unreadable @ Self::Unreadable { .. }, _) | (_, unreadable) => unreadable,
+            (Self::Invalid(_), other) => other,
+            (unreadable, _) => unreadable,
         }
     }
 }
