@@ -169,7 +169,8 @@ impl<'de> Deserialize<'de> for CallSid {
 pub struct UnixMillis(pub i64);
 
 /// Which of a call's legs: 0 is the vendor leg, 1 the trunk leg, more when others join.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
 pub struct LegId(pub u8);
 
 impl LegId {

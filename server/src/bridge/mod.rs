@@ -1,5 +1,24 @@
 //! The one post-bridge path that all adapters share: reorder, conceal, decode, resample, encode, DTMF, hold.
+//!
+//! [`Bridge`] owns one [`Direction`] per way that audio goes between a call's legs. Sans-I/O: packets and `now` come
+//! in, packets come out; sockets, keys and RTCP belong to the legs. It is tuned for RTP to RTP: packets go on as they
+//! come, with honest timestamps and no jitter buffer.
 
+mod direction;
+mod direction_statistics;
+mod event_relay;
 mod format;
+mod outbox;
+mod plan;
+mod reorder;
+mod route;
+mod sink_numbers;
+mod source_sequence;
+mod timeline;
+mod transcoder;
 
+pub use direction::*;
+pub use direction_statistics::*;
 pub use format::*;
+pub use plan::*;
+pub use route::*;
