@@ -1,0 +1,219 @@
+//! The codecs of a direction behind one shape: payload to samples, samples to payload, and what to do about loss.
+//!
+//! Nothing here allocates after the first packet, and any payload is safe to decode.
+
+use std::time::Duration;
+
+use codecs::SampleRate;
+use codecs::g711::{self, Law};
+use codecs::linear16;
+use codecs::opus;
+use codecs::plc::Concealer;
+
+use super::{BridgeError, Codec};
+
+/// Loss at the far end from which Opus carries in-band FEC, in percent.
+const FEC_LOSS_PCT_MIN: f64 = 2.0;
+/// The bit rate at which libopus at complexity 0 really sends in-band FEC, in bit/s.
+const FEC_BITRATE_BPS: u32 = 32_000;
+/// The expected loss that Opus is told at least with FEC, in percent; below it libopus saves on redundancy.
+const FEC_EXPECTED_LOSS_PCT: u8 = 5;
+/// The most that Opus is told, in percent.
+const EXPECTED_LOSS_PCT_MAX: f64 = 30.0;
+
+/// A payload that can't be decoded, or a frame that can't be encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CodecFault;
+
+/// Payloads of one codec to samples.
+pub(super) enum AudioDecoder {
+    Opus(opus::Decoder),
+    G711 { law: Law, concealer: Concealer },
+    L16(Concealer),
+}
+
+impl AudioDecoder {
+    pub fn new(codec: Codec, rate: SampleRate) -> Result<Self, BridgeError> {
+        let g711 = |law| Self::G711 {
+            law,
+            concealer: Concealer::new(rate),
+        };
+        Ok(match codec {
+            Codec::Opus => {
+                let decoder = opus::Decoder::new(rate);
+                Self::Opus(decoder.map_err(|error| codec_error(codec, error))?)
+            }
+            Codec::Pcmu => g711(Law::Mu),
+            Codec::Pcma => g711(Law::A),
+            Codec::L16 => Self::L16(Concealer::new(rate)),
+        })
+    }
+
+    /// Forgets the audio so far.
+    pub fn restart(&mut self) {
+        match self {
+            Self::Opus(decoder) => decoder.reset(),
+            Self::G711 { concealer, .. } | Self::L16(concealer) => concealer.reset(),
+        }
+    }
+
+    /// Decodes a whole payload into the front of `out` and says how many samples it made.
+    pub fn decode(&mut self, payload: &[u8], out: &mut [i16]) -> Result<usize, CodecFault> {
+        match self {
+            Self::Opus(decoder) => decoder.decode(payload, out).map_err(|_| CodecFault),
+            Self::G711 { law, concealer, .. } => {
+                let pcm = out.get_mut(..payload.len()).ok_or(CodecFault)?;
+                if pcm.is_empty() {
+                    return Err(CodecFault);
+                }
+                g711::decode(*law, payload, pcm);
+                concealer.good_frame(pcm);
+                Ok(pcm.len())
+            }
+            Self::L16(concealer) => {
+                if payload.is_empty() || !payload.len().is_multiple_of(2) {
+                    return Err(CodecFault);
+                }
+                let pcm = out.get_mut(..payload.len() / 2).ok_or(CodecFault)?;
+                linear16::from_be_bytes(payload, pcm);
+                concealer.good_frame(pcm);
+                Ok(pcm.len())
+            }
+        }
+    }
+
+    /// The unit of [`AudioDecoder::conceal`].
+    pub fn concealment_step(&self) -> Duration {
+        match self {
+            Self::Opus(_) => Duration::from_micros(2_500),
+            Self::G711 { .. } | Self::L16(_) => Duration::from_millis(1),
+        }
+    }
+
+    /// Fills `missing` with what the lost audio may have been.
+    pub fn conceal(&mut self, missing: &mut [i16]) -> Result<(), CodecFault> {
+        match self {
+            Self::Opus(decoder) => match decoder.conceal(missing) {
+                Ok(_) => Ok(()),
+                Err(_) => Err(CodecFault),
+            },
+            Self::G711 { concealer, .. } | Self::L16(concealer) => {
+                concealer.conceal(missing);
+                Ok(())
+            }
+        }
+    }
+
+    /// How many samples before `next` its in-band FEC can bring back; none without FEC.
+    pub fn recoverable_samples(&self, next: &[u8]) -> Option<usize> {
+        let Self::Opus(decoder) = self else {
+            return None;
+        };
+        if !opus::has_lbrr(next) {
+            return None;
+        }
+        let frame_us = opus::Toc::of(next)?.frame_duration_us() as usize;
+        // SILK frames last 10 ms or more and every rate is a multiple of 1 kHz: exact.
+        Some(frame_us / 1_000 * (decoder.sample_rate().hz() as usize / 1_000))
+    }
+
+    /// Fills `missing` from the in-band FEC of the packet after it.
+    pub fn recover(&mut self, next: &[u8], missing: &mut [i16]) -> Result<(), CodecFault> {
+        let Self::Opus(decoder) = self else {
+            return Err(CodecFault);
+        };
+        match decoder.decode_fec(next, missing) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(CodecFault),
+        }
+    }
+}
+
+/// Samples to payloads of one codec.
+pub(super) enum AudioEncoder {
+    Opus {
+        encoder: opus::Encoder,
+        bitrate_bps: u32,
+        has_fec: bool,
+    },
+    G711 {
+        law: Law,
+    },
+    L16,
+}
+
+impl AudioEncoder {
+    pub fn new(codec: Codec, rate: SampleRate) -> Result<Self, BridgeError> {
+        Ok(match codec {
+            Codec::Opus => {
+                let config = match rate {
+                    SampleRate::Hz8000 => opus::EncoderConfig::narrowband(),
+                    SampleRate::Hz16000 => opus::EncoderConfig::wideband(),
+                    SampleRate::Hz24000 | SampleRate::Hz48000 => opus::EncoderConfig::fullband(),
+                };
+                Self::Opus {
+                    bitrate_bps: config.bitrate_bps,
+                    encoder: opus::Encoder::new(config).map_err(|e| codec_error(codec, e))?,
+                    has_fec: false,
+                }
+            }
+            Codec::Pcmu => Self::G711 { law: Law::Mu },
+            Codec::Pcma => Self::G711 { law: Law::A },
+            Codec::L16 => Self::L16,
+        })
+    }
+
+    /// Encodes one frame into the front of `payload` and says how many bytes it took.
+    pub fn encode(&mut self, frame: &[i16], payload: &mut [u8]) -> Result<usize, CodecFault> {
+        match self {
+            Self::Opus { encoder, .. } => encoder.encode(frame, payload).map_err(|_| CodecFault),
+            Self::G711 { law } => {
+                let payload = payload.get_mut(..frame.len()).ok_or(CodecFault)?;
+                g711::encode(*law, frame, payload);
+                Ok(payload.len())
+            }
+            Self::L16 => {
+                let payload = payload.get_mut(..frame.len() * 2).ok_or(CodecFault)?;
+                linear16::to_be_bytes(frame, payload);
+                Ok(payload.len())
+            }
+        }
+    }
+
+    /// Adds in-band FEC, or leaves it out again, after what the far end loses.
+    pub fn adapt_to_loss(&mut self, loss_pct: f64) -> Result<(), CodecFault> {
+        let Self::Opus {
+            encoder,
+            bitrate_bps,
+            has_fec,
+        } = self
+        else {
+            return Ok(());
+        };
+        let wants_fec = loss_pct >= FEC_LOSS_PCT_MIN;
+        if !wants_fec && !*has_fec {
+            return Ok(());
+        }
+        let (bitrate_bps, expected_loss_pct) = if wants_fec {
+            let expected = loss_pct.min(EXPECTED_LOSS_PCT_MAX) as u8;
+            (
+                FEC_BITRATE_BPS.max(*bitrate_bps),
+                expected.max(FEC_EXPECTED_LOSS_PCT),
+            )
+        } else {
+            (*bitrate_bps, 0)
+        };
+        encoder
+            .set_bitrate_bps(bitrate_bps)
+            .map_err(|_| CodecFault)?;
+        encoder
+            .set_inband_fec(wants_fec, expected_loss_pct)
+            .map_err(|_| CodecFault)?;
+        *has_fec = wants_fec;
+        Ok(())
+    }
+}
+
+fn codec_error(codec: Codec, error: opus::OpusError) -> BridgeError {
+    BridgeError::Codec(codec.name(), error.to_string())
+}
