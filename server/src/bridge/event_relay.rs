@@ -9,18 +9,14 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::TelephoneEventFormat;
+use super::outgoing_event::{
+    END_PACKETS, EventPackets, OutgoingEvent, SEGMENT_TICKS_MAX, digit_of, event_clock_hz,
+};
 use crate::rtp::RtpTimestamp;
 
 /// An event whose packets cease for so long is over: three times the longest usual interval of updates, and some.
 const SILENCE_MAX: Duration = Duration::from_millis(200);
-/// How often an event's last packet is sent (section 2.5.1.4).
-const END_PACKETS: u8 = 3;
-/// The longest duration that one segment can tell, in ticks.
-const SEGMENT_TICKS_MAX: u64 = 0xffff;
-/// Packets that one packet can cause: seven segments of the highest ratio of clocks (6), the end of the event before
-/// thrice, the end itself.
-const PACKETS_MAX: usize = 12;
-/// How much time a continued segment may miss or overlap, in ticks of 48 kHz.
+/// By how many ticks a following segment may miss the end of the one before.
 const SEGMENT_TOLERANCE: i32 = 4_800;
 
 /// A digit that was sent to its end.
@@ -30,55 +26,69 @@ pub(super) struct RelayedDigit {
     pub duration_ms: u32,
 }
 
-/// A packet for the sink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct RelayedPacket {
-    pub marker: bool,
-    pub timestamp: RtpTimestamp,
-    pub payload: [u8; 4],
-}
-
 /// What an arrival or a timeout leads to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Relayed {
-    pub packets: SmallVec<[RelayedPacket; PACKETS_MAX]>,
+    pub packets: EventPackets,
     pub digits: SmallVec<[RelayedDigit; 2]>,
+}
+
+/// The payload of section 2.3.
+#[derive(Debug, Clone, Copy)]
+struct EventPayload {
+    event: u8,
+    end: bool,
+    volume: u8,
+    duration: u16,
+}
+
+impl EventPayload {
+    fn parse(payload: &[u8]) -> Option<Self> {
+        let (&[event, flags, high, low], _) = payload.split_first_chunk()?;
+        Some(Self {
+            event,
+            end: flags & 0x80 != 0,
+            volume: flags & 0x3f,
+            duration: u16::from_be_bytes([high, low]),
+        })
+    }
 }
 
 #[derive(Debug)]
 struct ActiveEvent {
     event: u8,
-    volume: u8,
+    outgoing: OutgoingEvent,
     /// The source's timestamp of the current segment.
     segment_timestamp: RtpTimestamp,
     /// Source ticks of the segments before.
     earlier_ticks: u64,
     /// Source ticks of all segments.
     total_ticks: u64,
-    /// The sink's timestamp of its current segment.
-    sink_timestamp: RtpTimestamp,
-    /// Sink ticks of the sink's segments before.
-    sink_earlier_ticks: u64,
-    first_sent: bool,
     ended: bool,
     ends_sent: u8,
     last_packet_at: Instant,
 }
 
+/// Event clocks, neither of them 0.
+#[derive(Debug, Clone, Copy)]
+struct Clocks {
+    source_hz: u64,
+    sink_hz: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct EventRelay {
-    source_clock_hz: u64,
-    sink_clock_hz: u64,
+    clocks: Clocks,
     active: Option<ActiveEvent>,
 }
 
 impl EventRelay {
     /// A relay between two formats. Without a sink's format digits are told, and the packets of no use.
     pub fn new(source: TelephoneEventFormat, sink: Option<TelephoneEventFormat>) -> Self {
-        let source_clock_hz = event_clock_hz(source);
+        let source_hz = event_clock_hz(source);
+        let sink_hz = sink.map_or(source_hz, event_clock_hz);
         Self {
-            source_clock_hz,
-            sink_clock_hz: sink.map_or(source_clock_hz, event_clock_hz),
+            clocks: Clocks { source_hz, sink_hz },
             active: None,
         }
     }
@@ -104,7 +114,8 @@ impl EventRelay {
         sink_timestamp: RtpTimestamp,
     ) -> Relayed {
         let mut relayed = Relayed::default();
-        let Some(packet) = EventPacket::parse(payload) else {
+        let clocks = self.clocks;
+        let Some(packet) = EventPayload::parse(payload) else {
             return relayed;
         };
         let is_digit = digit_of(packet.event).is_some();
@@ -118,13 +129,10 @@ impl EventRelay {
             self.finish(&mut relayed);
             self.active = Some(ActiveEvent {
                 event: packet.event,
-                volume: packet.volume,
+                outgoing: OutgoingEvent::new(packet.event, packet.volume, sink_timestamp),
                 segment_timestamp: timestamp,
                 earlier_ticks: 0,
                 total_ticks: 0,
-                sink_timestamp,
-                sink_earlier_ticks: 0,
-                first_sent: false,
                 ended: false,
                 ends_sent: 0,
                 last_packet_at: now,
@@ -138,22 +146,22 @@ impl EventRelay {
             active.segment_timestamp = timestamp;
         }
         active.last_packet_at = now;
-        let total_ticks = active.earlier_ticks + u64::from(packet.duration);
-        let is_news = total_ticks > active.total_ticks || !active.first_sent || packet.end;
         if active.ended {
             if packet.end && active.ends_sent < END_PACKETS {
-                active.send(true, self.source_clock_hz, self.sink_clock_hz, &mut relayed);
+                active.send(true, clocks, &mut relayed);
             }
             return relayed;
         }
+        let total_ticks = active.earlier_ticks + u64::from(packet.duration);
+        let is_news = role == Role::Begins || packet.end || total_ticks > active.total_ticks;
         if !is_news {
             return relayed;
         }
         active.total_ticks = active.total_ticks.max(total_ticks);
-        active.send(packet.end, self.source_clock_hz, self.sink_clock_hz, &mut relayed);
+        active.send(packet.end, clocks, &mut relayed);
         if packet.end {
             active.ended = true;
-            relayed.digits.push(active.digit(self.source_clock_hz));
+            relayed.digits.push(active.digit(clocks));
         }
         relayed
     }
@@ -174,9 +182,9 @@ impl EventRelay {
         };
         active.ended = true;
         for _ in 0..END_PACKETS {
-            active.send(true, self.source_clock_hz, self.sink_clock_hz, relayed);
+            active.send(true, self.clocks, relayed);
         }
-        relayed.digits.push(active.digit(self.source_clock_hz));
+        relayed.digits.push(active.digit(self.clocks));
     }
 }
 
@@ -189,7 +197,7 @@ enum Role {
 }
 
 impl ActiveEvent {
-    fn role_of(&self, marker: bool, timestamp: RtpTimestamp, packet: EventPacket) -> Role {
+    fn role_of(&self, marker: bool, timestamp: RtpTimestamp, packet: EventPayload) -> Role {
         let distance = timestamp.distance_from(self.segment_timestamp);
         if distance == 0 && packet.event == self.event {
             return Role::Continues;
@@ -210,37 +218,16 @@ impl ActiveEvent {
         }
     }
 
-    fn send(&mut self, end: bool, source_clock_hz: u64, sink_clock_hz: u64, relayed: &mut Relayed) {
-        let sink_ticks = self.total_ticks * sink_clock_hz / source_clock_hz;
-        let mut segment_ticks = sink_ticks.saturating_sub(self.sink_earlier_ticks);
-        while segment_ticks > SEGMENT_TICKS_MAX {
-            self.push(false, SEGMENT_TICKS_MAX, relayed);
-            self.sink_earlier_ticks += SEGMENT_TICKS_MAX;
-            self.sink_timestamp = self.sink_timestamp.wrapping_add(SEGMENT_TICKS_MAX as u32);
-            segment_ticks -= SEGMENT_TICKS_MAX;
-        }
-        self.push(end, segment_ticks, relayed);
+    fn send(&mut self, end: bool, clocks: Clocks, relayed: &mut Relayed) {
+        let sink_ticks = self.total_ticks * clocks.sink_hz / clocks.source_hz;
+        self.outgoing.send(sink_ticks, end, &mut relayed.packets);
         self.ends_sent += u8::from(end);
     }
 
-    fn push(&mut self, end: bool, segment_ticks: u64, relayed: &mut Relayed) {
-        let packet = EventPacket {
-            event: self.event,
-            end,
-            volume: self.volume,
-            duration: segment_ticks.min(SEGMENT_TICKS_MAX) as u16,
-        };
-        relayed.packets.push(RelayedPacket {
-            marker: !self.first_sent,
-            timestamp: self.sink_timestamp,
-            payload: packet.to_bytes(),
-        });
-        self.first_sent = true;
-    }
-
-    fn digit(&self, source_clock_hz: u64) -> RelayedDigit {
-        let duration_ms = self.total_ticks * 1000 / source_clock_hz;
+    fn digit(&self, clocks: Clocks) -> RelayedDigit {
+        let duration_ms = self.total_ticks * 1_000 / clocks.source_hz;
         RelayedDigit {
+            // Only digits become active.
             digit: digit_of(self.event).unwrap_or('?'),
             duration_ms: u32::try_from(duration_ms).unwrap_or(u32::MAX),
         }

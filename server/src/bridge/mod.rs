@@ -4,11 +4,14 @@
 //! in, packets come out; sockets, keys and RTCP belong to the legs. It is tuned for RTP to RTP: packets go on as they
 //! come, with honest timestamps and no jitter buffer.
 
+mod audio_codec;
+mod digit_sender;
 mod direction;
 mod direction_statistics;
 mod event_relay;
 mod format;
 mod outbox;
+mod outgoing_event;
 mod plan;
 mod reorder;
 mod route;
@@ -16,6 +19,7 @@ mod sink_numbers;
 mod source_sequence;
 mod timeline;
 mod transcoder;
+mod transcoding;
 
 pub use direction::*;
 pub use direction_statistics::*;

@@ -44,6 +44,11 @@ impl SinkNumbers {
         self.newest_ordinal = ordinal.max(self.newest_ordinal);
     }
 
+    /// `ordinal` is the first packet of its source: nothing is missing before it.
+    pub fn restart_at(&mut self, ordinal: Ordinal) {
+        self.newest_ordinal = ordinal - 1;
+    }
+
     /// The number that was set aside for a packet within the window that came late.
     pub fn set_aside_for(&mut self, ordinal: Ordinal) -> SequenceNumber {
         *self.entry(ordinal)

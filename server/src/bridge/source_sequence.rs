@@ -58,11 +58,6 @@ pub(super) struct SourceSequence {
 }
 
 impl SourceSequence {
-    /// The ordinal of the newest packet; 0 before the first.
-    pub fn newest_ordinal(&self) -> Ordinal {
-        self.newest_ordinal
-    }
-
     /// The next packet begins a new source, whatever its SSRC and number.
     pub fn restart(&mut self) {
         self.source = None;

@@ -24,6 +24,22 @@ pub struct CallRecord {
     pub account: CallAccount,
 }
 
+impl CallRecord {
+    /// The record of a call whose legs nobody can account for any more.
+    pub fn without_account(
+        event: CallEvent,
+        end_reason: impl Into<String>,
+        fault: Option<Fault>,
+    ) -> Self {
+        Self {
+            event,
+            end_reason: end_reason.into(),
+            fault,
+            account: CallAccount::default(),
+        }
+    }
+}
+
 /// What the owner of a call's legs hands in at its end.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct CallAccount {

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::call::q850::Q850Cause;
 use crate::call::{CallEvent, CallRecord, CallStatus, EventType};
+use crate::fault::Fault;
 use crate::id::{CallSid, TenantId, TrunkId, UnixMillis};
 
 /// How far a call has come.
@@ -136,6 +137,6 @@ impl LiveCall {
             timestamp_ms: at.0,
             client_id: self.client_id.clone(),
         };
-        CallRecord { event }
+        CallRecord::without_account(event, "the shard of this call failed", Some(Fault::Us))
     }
 }

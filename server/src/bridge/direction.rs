@@ -1,0 +1,534 @@
+//! One way through the bridge: what a source leg sends, on its way to a sink leg.
+//!
+//! The loss rule: a gap opens when packet n+1 arrives without n. Passthrough forwards packets as they come and keeps
+//! gaps; transcoding waits for the missing packet, then makes its audio up, at most [`CONCEALMENT_MAX`] a gap. Without a
+//! later packet nothing is lost: DTX, mute and hold are silence. There is no jitter buffer: an RTP far end has one.
+
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::digit_sender::DigitSender;
+use super::event_relay::{EventRelay, Relayed, RelayedDigit};
+use super::outbox::{Outbox, ReadyPacket};
+use super::outgoing_event::EventPacket;
+use super::reorder::{Content, WaitingPacket};
+use super::sink_numbers::SinkNumbers;
+use super::source_sequence::{Arrival, Ordinal, SourceSequence};
+use super::timeline::{Placed, Position, Timeline};
+use super::transcoding::Transcoding;
+use super::{BridgeError, DirectionStatistics, Plan, StreamFormat};
+use crate::rtp::{MediaPacket, PayloadType, RtpTimestamp, SequenceNumber};
+
+/// The longest payload that is taken or made, in bytes. Buffers for [`Direction::poll_output`] have this length.
+pub const PAYLOAD_LEN_MAX: usize = 1_500;
+/// The most audio that is made up for one gap.
+pub const CONCEALMENT_MAX: Duration = Duration::from_millis(100);
+/// Received digits that wait to be polled.
+const DIGITS_WAITING_MAX: usize = 16;
+
+/// How a direction is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DirectionOptions {
+    /// How long transcoding waits for a missing packet.
+    pub reorder_wait: Duration,
+    /// Decode and encode even when both legs speak the same codec.
+    pub force_transcode: bool,
+    /// The first sequence number towards the sink; random, by RFC 3550 section 5.1.
+    pub initial_sequence_number: SequenceNumber,
+    /// The first timestamp towards the sink; random, by RFC 3550 section 5.1.
+    pub initial_timestamp: RtpTimestamp,
+}
+
+/// What a packet towards the sink carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PacketKind {
+    /// Audio in the sink's codec.
+    Audio,
+    /// RFC 4733.
+    TelephoneEvent,
+}
+
+/// What comes out of a direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// A packet for the sink; its payload is in the buffer that was given to [`Direction::poll_output`].
+    Packet {
+        /// Audio or event.
+        kind: PacketKind,
+        /// The first packet after silence, or of a digit.
+        marker: bool,
+        /// In the sink's numbering.
+        payload_type: PayloadType,
+        /// Continuous, but for the source's gaps in passthrough.
+        sequence_number: SequenceNumber,
+        /// In the sink's clock.
+        timestamp: RtpTimestamp,
+        /// Bytes of payload.
+        payload_len: usize,
+    },
+    /// The source sent a digit to its end. Told once, whether or not the sink can take it.
+    Digit {
+        /// One of `0-9 * # A-D`.
+        digit: char,
+        /// How long it was pressed, in ms.
+        duration_ms: u32,
+    },
+}
+
+/// One way from a source leg to a sink leg. After each `handle_*`, `send_digits` or `set_held`, poll until
+/// [`Direction::poll_output`] gives none: what is not polled is bounded and then dropped.
+pub struct Direction {
+    source: StreamFormat,
+    sink: StreamFormat,
+    options: DirectionOptions,
+    plan: Plan,
+    /// The time of the last call.
+    now: Option<Instant>,
+    sequence: SourceSequence,
+    timeline: Timeline,
+    numbers: SinkNumbers,
+    outbox: Outbox,
+    transcoding: Option<Box<Transcoding>>,
+    relay: Option<EventRelay>,
+    digits: DigitSender,
+    received_digits: SmallVec<[RelayedDigit; 2]>,
+    held: bool,
+    /// The next audio packet that passes gets the marker.
+    marker_due: bool,
+    statistics: DirectionStatistics,
+}
+
+impl Direction {
+    /// A direction from `source` to `sink`.
+    ///
+    /// # Errors
+    /// [`BridgeError::Codec`] when libopus can't be set up.
+    pub fn new(
+        source: &StreamFormat,
+        sink: &StreamFormat,
+        options: DirectionOptions,
+    ) -> Result<Self, BridgeError> {
+        let plan = Plan::new(source.codec, sink.codec, options.force_transcode);
+        Ok(Self {
+            source: *source,
+            sink: *sink,
+            options,
+            plan,
+            now: None,
+            sequence: SourceSequence::default(),
+            timeline: timeline(source, sink, options.initial_timestamp),
+            numbers: SinkNumbers::new(options.initial_sequence_number),
+            outbox: Outbox::new(),
+            transcoding: transcoding(plan, sink, options.reorder_wait)?,
+            relay: relay(source, sink),
+            digits: DigitSender::new(sink.telephone_event),
+            received_digits: SmallVec::new(),
+            held: false,
+            marker_due: true,
+            statistics: DirectionStatistics::default(),
+        })
+    }
+
+    /// What is done to the audio.
+    pub fn plan(&self) -> Plan {
+        self.plan
+    }
+
+    /// What the source negotiated.
+    pub fn source(&self) -> &StreamFormat {
+        &self.source
+    }
+
+    /// What the sink negotiated.
+    pub fn sink(&self) -> &StreamFormat {
+        &self.sink
+    }
+
+    /// The counters so far.
+    pub fn statistics(&self) -> DirectionStatistics {
+        self.statistics
+    }
+
+    /// Legs renegotiated. Sequence numbers and timestamps towards the sink go on; the source begins anew when a codec
+    /// changed.
+    ///
+    /// # Errors
+    /// [`BridgeError::Codec`] when libopus can't be set up; the direction is as before.
+    pub fn replace_formats(
+        &mut self,
+        now: Instant,
+        source: &StreamFormat,
+        sink: &StreamFormat,
+    ) -> Result<(), BridgeError> {
+        self.now = Some(now);
+        let same_audio = source.codec == self.source.codec
+            && sink.codec == self.sink.codec
+            && sink.ptime_ms == self.sink.ptime_ms;
+        if !same_audio {
+            let plan = Plan::new(source.codec, sink.codec, self.options.force_transcode);
+            self.transcoding = transcoding(plan, sink, self.options.reorder_wait)?;
+            self.plan = plan;
+            let position = self.timeline.position_at(now);
+            self.timeline = timeline(source, sink, self.timeline.timestamp(position));
+            self.sequence.restart();
+            self.marker_due = true;
+        }
+        if source.telephone_event != self.source.telephone_event
+            || sink.telephone_event != self.sink.telephone_event
+        {
+            self.finish_event();
+            self.relay = relay(source, sink);
+            self.digits.replace_format(sink.telephone_event);
+        }
+        self.source = *source;
+        self.sink = *sink;
+        Ok(())
+    }
+
+    /// The source's next packet begins anew: another sender, or the same after a restart.
+    pub fn reset_source(&mut self) {
+        self.sequence.restart();
+    }
+
+    /// On hold audio and digits of the source go no further, and are counted.
+    pub fn set_held(&mut self, held: bool) {
+        self.marker_due |= self.held && !held;
+        self.held = held;
+    }
+
+    /// Tells what the sink's far end loses, in percent, by its RTCP reports: an Opus encoder adds in-band FEC.
+    pub fn adapt_to_loss(&mut self, loss_pct: f64) {
+        if let Some(transcoding) = &mut self.transcoding {
+            transcoding.adapt_to_loss(loss_pct, &mut self.statistics);
+        }
+    }
+
+    /// Sends digits to the sink, each for `duration_ms` (clamped to 40..=6000); the source's audio waits for none of
+    /// them: it is dropped meanwhile, and counted.
+    ///
+    /// # Errors
+    /// [`BridgeError::NoTelephoneEvent`], [`BridgeError::InvalidDigit`], [`BridgeError::TooManyDigits`]; then none of
+    /// the digits is sent.
+    pub fn send_digits(
+        &mut self,
+        now: Instant,
+        digits: &str,
+        duration_ms: u32,
+    ) -> Result<(), BridgeError> {
+        self.now = Some(now);
+        self.digits.start(now, digits, duration_ms)?;
+        self.finish_event();
+        self.send_due_digits(now);
+        Ok(())
+    }
+
+    /// Takes a packet of the source.
+    pub fn handle_packet(&mut self, now: Instant, packet: &MediaPacket<'_>) {
+        self.now = Some(now);
+        let arrival = self
+            .sequence
+            .handle_packet(now, packet.ssrc, packet.sequence_number);
+        let (ordinal, is_newest) = match arrival {
+            Arrival::Duplicate => {
+                self.statistics.duplicates += 1;
+                return;
+            }
+            Arrival::Late => {
+                self.statistics.late += 1;
+                return;
+            }
+            Arrival::Reordered { ordinal } => (ordinal, false),
+            Arrival::Newest { ordinal, restarted } => {
+                if restarted {
+                    self.begin_source(ordinal);
+                }
+                (ordinal, true)
+            }
+        };
+        let is_event = self
+            .source
+            .telephone_event
+            .is_some_and(|format| format.payload_type == packet.payload_type);
+        let Some(placed) = self.place(now, packet.timestamp, is_newest, is_event) else {
+            self.statistics.late += 1;
+            return;
+        };
+        let content = self.content_of(packet, is_event);
+        if is_newest && !self.plan.is_transcode() {
+            self.numbers.advance_to(ordinal);
+        }
+        if is_event {
+            self.handle_event(now, packet, placed.position);
+        }
+        match &mut self.transcoding {
+            Some(transcoding) => {
+                let waiting = WaitingPacket {
+                    ordinal,
+                    position: placed.position,
+                    arrived: now,
+                    restarted: placed.restarted,
+                    marker: packet.marker,
+                    content,
+                    payload: Vec::new(),
+                };
+                transcoding.handle_packet(waiting, packet.payload, &mut self.statistics);
+            }
+            None if content == Content::Audio => {
+                let number = (!is_newest).then(|| self.numbers.set_aside_for(ordinal));
+                self.pass(packet, placed, number);
+            }
+            None => {}
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = Some(now);
+        if let Some(relay) = &mut self.relay {
+            let relayed = relay.handle_timeout(now);
+            self.handle_relayed(relayed);
+        }
+        self.send_due_digits(now);
+    }
+
+    /// When [`Direction::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let gap = self
+            .transcoding
+            .as_ref()
+            .and_then(|transcoding| transcoding.poll_timeout());
+        let event = self.relay.as_ref().and_then(EventRelay::poll_timeout);
+        [gap, event, self.digits.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The next thing that is ready; a packet's payload is written to the front of `payload`, which is
+    /// [`PAYLOAD_LEN_MAX`] long (a packet that does not fit is dropped and counted).
+    pub fn poll_output(&mut self, payload: &mut [u8]) -> Option<Output> {
+        if !self.received_digits.is_empty() {
+            let RelayedDigit { digit, duration_ms } = self.received_digits.remove(0);
+            return Some(Output::Digit { digit, duration_ms });
+        }
+        while let Some((packet, bytes)) = self.outbox.pop() {
+            let Some(room) = payload.get_mut(..bytes.len()) else {
+                self.statistics.oversized += 1;
+                continue;
+            };
+            room.copy_from_slice(bytes);
+            return Some(Output::Packet {
+                kind: packet.kind,
+                marker: packet.marker,
+                payload_type: packet.payload_type,
+                sequence_number: packet.sequence_number,
+                timestamp: packet.timestamp,
+                payload_len: bytes.len(),
+            });
+        }
+        let transcoding = self.transcoding.as_mut()?;
+        let frame = transcoding.poll_frame(self.now?, payload, &mut self.statistics)?;
+        self.statistics.transcoded += 1;
+        Some(Output::Packet {
+            kind: PacketKind::Audio,
+            marker: frame.marker,
+            payload_type: self.sink.payload_type,
+            sequence_number: self.numbers.take(),
+            timestamp: self.timeline.timestamp(frame.position),
+            payload_len: frame.len,
+        })
+    }
+
+    fn begin_source(&mut self, ordinal: Ordinal) {
+        self.statistics.source_restarts += u64::from(ordinal > 1);
+        self.timeline.restart_source();
+        self.numbers.restart_at(ordinal);
+        self.finish_event();
+    }
+
+    fn place(
+        &mut self,
+        now: Instant,
+        timestamp: RtpTimestamp,
+        is_newest: bool,
+        is_event: bool,
+    ) -> Option<Placed> {
+        // An event keeps the timestamp of its begin, which audio beside it passes: it says nothing of the clock.
+        let earlier = (!is_newest || is_event)
+            .then(|| self.timeline.place(timestamp))
+            .flatten();
+        match earlier {
+            Some(position) => Some(Placed {
+                position,
+                restarted: false,
+            }),
+            None if is_newest => Some(self.timeline.place_newest(now, timestamp)),
+            None => None,
+        }
+    }
+
+    fn content_of(&mut self, packet: &MediaPacket<'_>, is_event: bool) -> Content {
+        let counter = if packet.payload.len() > PAYLOAD_LEN_MAX {
+            &mut self.statistics.oversized
+        } else if is_event {
+            return Content::Nothing;
+        } else if packet.payload_type != self.source.payload_type {
+            &mut self.statistics.unknown_payload_type
+        } else if self.held {
+            &mut self.statistics.held
+        } else if self.digits.is_active() || self.is_relaying() {
+            &mut self.statistics.under_event
+        } else {
+            return Content::Audio;
+        };
+        *counter += 1;
+        Content::Nothing
+    }
+
+    fn pass(
+        &mut self,
+        packet: &MediaPacket<'_>,
+        placed: Placed,
+        set_aside: Option<SequenceNumber>,
+    ) {
+        if !self.outbox.has_room() {
+            self.statistics.overrun += 1;
+            return;
+        }
+        let is_newest = set_aside.is_none();
+        let marker_due = is_newest && (std::mem::take(&mut self.marker_due) || placed.restarted);
+        let ready = ReadyPacket {
+            kind: PacketKind::Audio,
+            marker: packet.marker || marker_due,
+            payload_type: self.sink.payload_type,
+            sequence_number: set_aside.unwrap_or_else(|| self.numbers.take()),
+            timestamp: self.timeline.timestamp(placed.position),
+        };
+        self.outbox.push(ready, packet.payload);
+        self.statistics.passed += 1;
+    }
+
+    /// Whether an event of the source is going on towards the sink.
+    fn is_relaying(&self) -> bool {
+        self.sink.telephone_event.is_some()
+            && self.relay.as_ref().is_some_and(EventRelay::is_active)
+    }
+
+    fn handle_event(&mut self, now: Instant, packet: &MediaPacket<'_>, position: Position) {
+        let Some(relay) = &mut self.relay else {
+            return;
+        };
+        // RFC 4733 wants the audio's clock; of one that differs only the arrival is known.
+        let own_clock = self.source.telephone_event.is_some_and(|format| {
+            format.clock_rate_hz != self.source.codec.clock_rate_hz()
+        });
+        let position = if own_clock {
+            self.timeline.position_at(now)
+        } else {
+            position
+        };
+        let sink_timestamp = self.timeline.timestamp(position);
+        let relayed = relay.handle_packet(
+            now,
+            packet.marker,
+            packet.timestamp,
+            packet.payload,
+            sink_timestamp,
+        );
+        self.handle_relayed(relayed);
+    }
+
+    fn finish_event(&mut self) {
+        if let Some(relay) = &mut self.relay {
+            let mut relayed = Relayed::default();
+            relay.finish(&mut relayed);
+            self.handle_relayed(relayed);
+        }
+    }
+
+    fn handle_relayed(&mut self, relayed: Relayed) {
+        for digit in relayed.digits {
+            self.statistics.digits_received += 1;
+            if self.received_digits.len() < DIGITS_WAITING_MAX {
+                self.received_digits.push(digit);
+            } else {
+                self.statistics.overrun += 1;
+            }
+        }
+        // One event at a time: ours goes before the source's.
+        if self.held || self.digits.is_active() {
+            return;
+        }
+        for packet in relayed.packets {
+            self.send_event(packet);
+        }
+    }
+
+    fn send_due_digits(&mut self, now: Instant) {
+        let position = self.timeline.position_at(now);
+        let sink_timestamp = self.timeline.timestamp(position);
+        let packets = self.digits.handle_timeout(now, sink_timestamp);
+        self.statistics.digits_sent = self.digits.digits_begun();
+        for packet in packets {
+            self.send_event(packet);
+        }
+    }
+
+    fn send_event(&mut self, packet: EventPacket) {
+        let Some(format) = self.sink.telephone_event else {
+            return;
+        };
+        if !self.outbox.has_room() {
+            self.statistics.overrun += 1;
+            return;
+        }
+        let ready = ReadyPacket {
+            kind: PacketKind::TelephoneEvent,
+            marker: packet.marker,
+            payload_type: format.payload_type,
+            sequence_number: self.numbers.take(),
+            timestamp: packet.timestamp,
+        };
+        self.outbox.push(ready, &packet.payload);
+    }
+}
+
+fn timeline(source: &StreamFormat, sink: &StreamFormat, initial: RtpTimestamp) -> Timeline {
+    Timeline::new(
+        source.codec.clock_rate_hz(),
+        sink.codec.clock_rate_hz(),
+        initial,
+    )
+}
+
+fn transcoding(
+    plan: Plan,
+    sink: &StreamFormat,
+    reorder_wait: Duration,
+) -> Result<Option<Box<Transcoding>>, BridgeError> {
+    let Plan::Transcode {
+        from,
+        to,
+        decode_rate,
+        encode_rate,
+        ..
+    } = plan
+    else {
+        return Ok(None);
+    };
+    let transcoding = Transcoding::new(
+        from,
+        to,
+        decode_rate,
+        encode_rate,
+        sink.ptime_ms,
+        reorder_wait,
+    )?;
+    Ok(Some(Box::new(transcoding)))
+}
+
+fn relay(source: &StreamFormat, sink: &StreamFormat) -> Option<EventRelay> {
+    let source = source.telephone_event?;
+    Some(EventRelay::new(source, sink.telephone_event))
+}
