@@ -6,26 +6,20 @@
 
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
-
-use super::digit_sender::DigitSender;
-use super::event_relay::{EventRelay, Relayed, RelayedDigit};
+use super::digits::Digits;
 use super::outbox::{Outbox, ReadyPacket};
-use super::outgoing_event::EventPacket;
 use super::reorder::{Content, WaitingPacket};
 use super::sink_numbers::SinkNumbers;
 use super::source_sequence::{Arrival, Ordinal, SourceSequence};
 use super::timeline::{Placed, Position, Timeline};
 use super::transcoding::Transcoding;
 use super::{BridgeError, DirectionStatistics, Plan, StreamFormat};
-use crate::rtp::{MediaPacket, PayloadType, RtpTimestamp, SequenceNumber};
+use crate::rtp::{DigitReceived, MediaPacket, PayloadType, RtpTimestamp, SequenceNumber};
 
 /// The longest payload that is taken or made, in bytes. Buffers for [`Direction::poll_output`] have this length.
 pub const PAYLOAD_LEN_MAX: usize = 1_500;
 /// The most audio that is made up for one gap.
 pub const CONCEALMENT_MAX: Duration = Duration::from_millis(100);
-/// Received digits that wait to be polled.
-const DIGITS_WAITING_MAX: usize = 16;
 
 /// How a direction is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,9 +84,7 @@ pub struct Direction {
     numbers: SinkNumbers,
     outbox: Outbox,
     transcoding: Option<Box<Transcoding>>,
-    relay: Option<EventRelay>,
-    digits: DigitSender,
-    received_digits: SmallVec<[RelayedDigit; 2]>,
+    digits: Digits,
     held: bool,
     /// The next audio packet that passes gets the marker.
     marker_due: bool,
@@ -121,9 +113,7 @@ impl Direction {
             numbers: SinkNumbers::new(options.initial_sequence_number),
             outbox: Outbox::new(),
             transcoding: transcoding(plan, sink, options.reorder_wait)?,
-            relay: relay(source, sink),
-            digits: DigitSender::new(sink.telephone_event),
-            received_digits: SmallVec::new(),
+            digits: Digits::new(source, sink),
             held: false,
             marker_due: true,
             statistics: DirectionStatistics::default(),
@@ -174,13 +164,7 @@ impl Direction {
             self.sequence.restart();
             self.marker_due = true;
         }
-        if source.telephone_event != self.source.telephone_event
-            || sink.telephone_event != self.sink.telephone_event
-        {
-            self.finish_event();
-            self.relay = relay(source, sink);
-            self.digits.replace_format(sink.telephone_event);
-        }
+        self.digits.replace_formats(source, sink);
         self.source = *source;
         self.sink = *sink;
         Ok(())
@@ -204,12 +188,13 @@ impl Direction {
         }
     }
 
-    /// Sends digits to the sink, each for `duration_ms` (clamped to 40..=6000); the source's audio waits for none of
-    /// them: it is dropped meanwhile, and counted.
+    /// Sends digits to the sink, each for `duration_ms` (held to
+    /// [`DIGIT_DURATION_MIN_MS`](crate::rtp::DIGIT_DURATION_MIN_MS)..=
+    /// [`DIGIT_DURATION_MAX_MS`](crate::rtp::DIGIT_DURATION_MAX_MS)). The source's audio gives way meanwhile: it is
+    /// dropped and counted.
     ///
     /// # Errors
-    /// [`BridgeError::NoTelephoneEvent`], [`BridgeError::InvalidDigit`], [`BridgeError::TooManyDigits`]; then none of
-    /// the digits is sent.
+    /// [`BridgeError::NoTelephoneEvent`] and [`BridgeError::Digits`]; then none of the digits is sent.
     pub fn send_digits(
         &mut self,
         now: Instant,
@@ -217,8 +202,7 @@ impl Direction {
         duration_ms: u32,
     ) -> Result<(), BridgeError> {
         self.now = Some(now);
-        self.digits.start(now, digits, duration_ms)?;
-        self.finish_event();
+        self.digits.start(digits, duration_ms)?;
         self.send_due_digits(now);
         Ok(())
     }
@@ -285,10 +269,7 @@ impl Direction {
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = Some(now);
-        if let Some(relay) = &mut self.relay {
-            let relayed = relay.handle_timeout(now);
-            self.handle_relayed(relayed);
-        }
+        self.digits.handle_timeout(now);
         self.send_due_digits(now);
     }
 
@@ -298,18 +279,15 @@ impl Direction {
             .transcoding
             .as_ref()
             .and_then(|transcoding| transcoding.poll_timeout());
-        let event = self.relay.as_ref().and_then(EventRelay::poll_timeout);
-        [gap, event, self.digits.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let digits = self.now.and_then(|now| self.digits.poll_timeout(now));
+        gap.into_iter().chain(digits).min()
     }
 
     /// The next thing that is ready; a packet's payload is written to the front of `payload`, which is
     /// [`PAYLOAD_LEN_MAX`] long (a packet that does not fit is dropped and counted).
     pub fn poll_output(&mut self, payload: &mut [u8]) -> Option<Output> {
-        if !self.received_digits.is_empty() {
-            let RelayedDigit { digit, duration_ms } = self.received_digits.remove(0);
+        if let Some(DigitReceived { digit, duration_ms }) = self.digits.poll_received() {
+            self.statistics.digits_received += 1;
             return Some(Output::Digit { digit, duration_ms });
         }
         while let Some((packet, bytes)) = self.outbox.pop() {
@@ -344,7 +322,6 @@ impl Direction {
         self.statistics.source_restarts += u64::from(ordinal > 1);
         self.timeline.restart_source();
         self.numbers.restart_at(ordinal);
-        self.finish_event();
     }
 
     fn place(
@@ -377,7 +354,7 @@ impl Direction {
             &mut self.statistics.unknown_payload_type
         } else if self.held {
             &mut self.statistics.held
-        } else if self.digits.is_active() || self.is_relaying() {
+        } else if self.digits.is_sending() {
             &mut self.statistics.under_event
         } else {
             return Content::Audio;
@@ -409,88 +386,43 @@ impl Direction {
         self.statistics.passed += 1;
     }
 
-    /// Whether an event of the source is going on towards the sink.
-    fn is_relaying(&self) -> bool {
-        self.sink.telephone_event.is_some()
-            && self.relay.as_ref().is_some_and(EventRelay::is_active)
-    }
-
     fn handle_event(&mut self, now: Instant, packet: &MediaPacket<'_>, position: Position) {
-        let Some(relay) = &mut self.relay else {
-            return;
+        // RFC 4733 wants the audio's clock; of an event with a clock of its own only the arrival is known.
+        let has_own_clock = self
+            .source
+            .telephone_event
+            .is_some_and(|format| format.clock_rate_hz != self.source.codec.clock_rate_hz());
+        let position = match has_own_clock {
+            true => self.timeline.position_at(now),
+            false => position,
         };
-        // RFC 4733 wants the audio's clock; of one that differs only the arrival is known.
-        let own_clock = self.source.telephone_event.is_some_and(|format| {
-            format.clock_rate_hz != self.source.codec.clock_rate_hz()
-        });
-        let position = if own_clock {
-            self.timeline.position_at(now)
-        } else {
-            position
-        };
-        let sink_timestamp = self.timeline.timestamp(position);
-        let relayed = relay.handle_packet(
-            now,
-            packet.marker,
-            packet.timestamp,
-            packet.payload,
-            sink_timestamp,
-        );
-        self.handle_relayed(relayed);
-    }
-
-    fn finish_event(&mut self) {
-        if let Some(relay) = &mut self.relay {
-            let mut relayed = Relayed::default();
-            relay.finish(&mut relayed);
-            self.handle_relayed(relayed);
+        let timestamp = self.timeline.timestamp(position);
+        if !self
+            .digits
+            .handle_packet(now, packet, timestamp, !self.held)
+        {
+            self.statistics.codec_errors += 1;
         }
-    }
-
-    fn handle_relayed(&mut self, relayed: Relayed) {
-        for digit in relayed.digits {
-            self.statistics.digits_received += 1;
-            if self.received_digits.len() < DIGITS_WAITING_MAX {
-                self.received_digits.push(digit);
-            } else {
-                self.statistics.overrun += 1;
-            }
-        }
-        // One event at a time: ours goes before the source's.
-        if self.held || self.digits.is_active() {
-            return;
-        }
-        for packet in relayed.packets {
-            self.send_event(packet);
-        }
+        self.send_due_digits(now);
     }
 
     fn send_due_digits(&mut self, now: Instant) {
         let position = self.timeline.position_at(now);
-        let sink_timestamp = self.timeline.timestamp(position);
-        let packets = self.digits.handle_timeout(now, sink_timestamp);
-        self.statistics.digits_sent = self.digits.digits_begun();
-        for packet in packets {
-            self.send_event(packet);
+        let timestamp = self.timeline.timestamp(position);
+        while self.outbox.has_room() {
+            let Some((payload_type, packet)) = self.digits.poll_packet(now, timestamp) else {
+                return;
+            };
+            let ready = ReadyPacket {
+                kind: PacketKind::TelephoneEvent,
+                marker: packet.marker,
+                payload_type,
+                sequence_number: self.numbers.take(),
+                timestamp: packet.timestamp,
+            };
+            self.outbox.push(ready, &packet.payload);
+            self.statistics.digits_sent += u64::from(packet.marker);
         }
-    }
-
-    fn send_event(&mut self, packet: EventPacket) {
-        let Some(format) = self.sink.telephone_event else {
-            return;
-        };
-        if !self.outbox.has_room() {
-            self.statistics.overrun += 1;
-            return;
-        }
-        let ready = ReadyPacket {
-            kind: PacketKind::TelephoneEvent,
-            marker: packet.marker,
-            payload_type: format.payload_type,
-            sequence_number: self.numbers.take(),
-            timestamp: packet.timestamp,
-        };
-        self.outbox.push(ready, &packet.payload);
     }
 }
 
@@ -526,9 +458,4 @@ fn transcoding(
         reorder_wait,
     )?;
     Ok(Some(Box::new(transcoding)))
-}
-
-fn relay(source: &StreamFormat, sink: &StreamFormat) -> Option<EventRelay> {
-    let source = source.telephone_event?;
-    Some(EventRelay::new(source, sink.telephone_event))
 }

@@ -5,13 +5,11 @@
 //! come, with honest timestamps and no jitter buffer.
 
 mod audio_codec;
-mod digit_sender;
+mod digits;
 mod direction;
 mod direction_statistics;
-mod event_relay;
 mod format;
 mod outbox;
-mod outgoing_event;
 mod plan;
 mod reorder;
 mod route;

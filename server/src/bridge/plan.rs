@@ -9,6 +9,7 @@ use codecs::SampleRate;
 use thiserror::Error;
 
 use super::Codec;
+use crate::rtp::TelephoneEventError;
 
 /// How audio gets from a source's codec to a sink's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,12 +99,9 @@ pub enum BridgeError {
     /// The sink negotiated no telephone-event, so digits can't be sent to it. The far end's choice.
     #[error("the far end negotiated no telephone-event")]
     NoTelephoneEvent,
-    /// A digit outside `0-9 * # A-D`. The caller's fault.
-    #[error("{0:?} is no DTMF digit (0-9, *, #, A-D)")]
-    InvalidDigit(char),
-    /// More digits than the queue takes. The caller's fault.
-    #[error("too many digits are waiting to be sent")]
-    TooManyDigits,
+    /// A character that is no digit, or more digits than wait at most. The caller's fault.
+    #[error(transparent)]
+    Digits(#[from] TelephoneEventError),
     /// The bridge has no such leg. Our fault.
     #[error("leg {0} has no route")]
     UnknownLeg(u8),

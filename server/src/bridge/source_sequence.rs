@@ -75,9 +75,9 @@ impl SourceSequence {
             return self.begin(ssrc, sequence_number);
         };
         if source.ssrc != ssrc {
-            let is_straggler = self.replaced.is_some_and(|(replaced, until)| {
-                replaced == ssrc && now < until
-            });
+            let is_straggler = self
+                .replaced
+                .is_some_and(|(replaced, until)| replaced == ssrc && now < until);
             if is_straggler {
                 return Arrival::Late;
             }
@@ -168,7 +168,15 @@ mod tests {
     #[test]
     fn wraps_reorders_and_copies() {
         assert_eq!(
-            arrivals(&[(1, 65_534), (1, 1), (1, 65_535), (1, 65_535), (1, 0), (1, 1), (1, 2)]),
+            arrivals(&[
+                (1, 65_534),
+                (1, 1),
+                (1, 65_535),
+                (1, 65_535),
+                (1, 0),
+                (1, 1),
+                (1, 2)
+            ]),
             [
                 first(1),
                 newest(4),
@@ -184,7 +192,14 @@ mod tests {
     #[test]
     fn a_jump_needs_two_packets() {
         assert_eq!(
-            arrivals(&[(1, 10), (1, 40_000), (1, 11), (1, 30_000), (1, 30_001), (1, 30_002)]),
+            arrivals(&[
+                (1, 10),
+                (1, 40_000),
+                (1, 11),
+                (1, 30_000),
+                (1, 30_001),
+                (1, 30_002)
+            ]),
             [
                 first(1),
                 Arrival::Late,

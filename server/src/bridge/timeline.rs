@@ -46,11 +46,7 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
-    pub fn new(
-        source_clock_hz: u32,
-        sink_clock_hz: u32,
-        initial_timestamp: RtpTimestamp,
-    ) -> Self {
+    pub fn new(source_clock_hz: u32, sink_clock_hz: u32, initial_timestamp: RtpTimestamp) -> Self {
         Self {
             source_clock_hz: source_clock_hz.max(1),
             sink_clock_hz: sink_clock_hz.max(1),
@@ -117,9 +113,9 @@ impl Timeline {
     }
 
     fn is_plausible(&self, now: Instant, distance: i32) -> bool {
-        let elapsed = self.latest.map_or(Duration::ZERO, |(_, at)| {
-            now.saturating_duration_since(at)
-        });
+        let elapsed = self
+            .latest
+            .map_or(Duration::ZERO, |(_, at)| now.saturating_duration_since(at));
         let ahead_max = ticks(elapsed + CLOCK_AHEAD_MAX, self.source_clock_hz);
         distance >= 0 && i64::from(distance) <= ahead_max
     }
@@ -185,8 +181,7 @@ mod tests {
                 restarted: false
             }
         );
-        let new_clock =
-            timeline.place_newest(start + 5_020 * MS, RtpTimestamp(3_000_000_000));
+        let new_clock = timeline.place_newest(start + 5_020 * MS, RtpTimestamp(3_000_000_000));
         assert_eq!(
             new_clock,
             Placed {

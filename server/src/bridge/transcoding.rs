@@ -109,7 +109,14 @@ impl Transcoding {
             let is_filled = next.restarted
                 || self.gap.after_nothing
                 || missing == 0
-                || !fill(&mut self.gap, &mut self.transcoder, next, missing, self.concealment_max_ticks, statistics);
+                || !fill(
+                    &mut self.gap,
+                    &mut self.transcoder,
+                    next,
+                    missing,
+                    self.concealment_max_ticks,
+                    statistics,
+                );
             if !is_filled {
                 return true;
             }

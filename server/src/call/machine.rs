@@ -387,7 +387,11 @@ mod tests {
         assert_eq!(hold.event_type, EventType::ChannelHold);
         assert_eq!(call.hold(LegId::TRUNK, now), None);
         assert_eq!(call.hold(LegId::VENDOR, now), None);
-        assert_eq!(call.resume(LegId::VENDOR, now), None, "the trunk holds still");
+        assert_eq!(
+            call.resume(LegId::VENDOR, now),
+            None,
+            "the trunk holds still"
+        );
         let resume = call.resume(LegId::TRUNK, now).unwrap();
         assert_eq!(resume.event_type, EventType::ChannelResume);
         assert!(!call.is_on_hold());

@@ -210,30 +210,52 @@ mod tests {
         let g711 = Impairment::G711_WITH_PLC;
         let opus = Impairment::OPUS;
         let fec = Impairment::OPUS_WITH_FEC;
-        let path =
-            |source, source_loss_pct, sink, sink_loss_pct, round_trip_ms, transcoded| Path {
-                source: Section {
-                    impairment: source,
-                    loss_pct: source_loss_pct,
-                    round_trip_ms,
-                },
-                sink: Section {
-                    impairment: sink,
-                    loss_pct: sink_loss_pct,
-                    round_trip_ms: 0.0,
-                },
-                transcoded,
-                packetisation_ms: 20.0,
-            };
+        let path = |source, source_loss_pct, sink, sink_loss_pct, round_trip_ms, transcoded| Path {
+            source: Section {
+                impairment: source,
+                loss_pct: source_loss_pct,
+                round_trip_ms,
+            },
+            sink: Section {
+                impairment: sink,
+                loss_pct: sink_loss_pct,
+                round_trip_ms: 0.0,
+            },
+            transcoded,
+            packetisation_ms: 20.0,
+        };
         let points = [
-            ("G.711, clean", path(g711, 0.0, g711, 0.0, 20.0, false), 4.37),
+            (
+                "G.711, clean",
+                path(g711, 0.0, g711, 0.0, 20.0, false),
+                4.37,
+            ),
             ("G.711, 5 %", path(g711, 5.0, g711, 0.0, 20.0, false), 3.84),
-            ("G.711, 600 ms", path(g711, 0.0, g711, 0.0, 600.0, false), 3.40),
-            ("Opus to G.711, clean", path(opus, 0.0, g711, 0.0, 20.0, true), 4.32),
-            ("Opus to G.711, 5 %", path(opus, 5.0, g711, 0.0, 20.0, true), 3.20),
-            ("Opus FEC to G.711, 5 %", path(fec, 5.0, g711, 0.0, 20.0, true), 4.14),
+            (
+                "G.711, 600 ms",
+                path(g711, 0.0, g711, 0.0, 600.0, false),
+                3.40,
+            ),
+            (
+                "Opus to G.711, clean",
+                path(opus, 0.0, g711, 0.0, 20.0, true),
+                4.32,
+            ),
+            (
+                "Opus to G.711, 5 %",
+                path(opus, 5.0, g711, 0.0, 20.0, true),
+                3.20,
+            ),
+            (
+                "Opus FEC to G.711, 5 %",
+                path(fec, 5.0, g711, 0.0, 20.0, true),
+                4.14,
+            ),
         ];
-        let estimated: Vec<_> = points.iter().map(|(name, path, _)| (*name, path.mos())).collect();
+        let estimated: Vec<_> = points
+            .iter()
+            .map(|(name, path, _)| (*name, path.mos()))
+            .collect();
         for ((name, path, mos), _) in points.iter().zip(&estimated) {
             assert!(near(path.mos(), *mos, 0.005), "{name}: {estimated:?}");
         }
