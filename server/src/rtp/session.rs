@@ -124,7 +124,7 @@ impl RtcpSession {
     ) {
         self.speaking = Some(packet.ssrc);
         if let Some(source) = self.source(packet.ssrc) {
-            source.handle_packet(now, packet);
+            source.handle_packet(now, packet, clock_rate_hz);
             return;
         }
         let statistics = ReceiveStatistics::new(now, packet, clock_rate_hz);

@@ -1,1 +1,9 @@
-//! The far end's media legs behind one interface: echo and RTP.
+//! The far end's media legs: plain RTP, and the ports that they are bound to. The echo needs no leg: the bridge plays
+//! it. Sans-I/O: no sockets, no tokio, no glommio.
+
+mod learned_source;
+mod ports;
+mod rtp_leg;
+
+pub use ports::MediaPorts;
+pub use rtp_leg::*;

@@ -1,0 +1,290 @@
+//! A far end that speaks plain RTP/AVP (RFC 3550, RFC 3551), symmetric (RFC 4961), RTCP on the next port or muxed
+//! (RFC 5761).
+//!
+//! Sans-I/O: whoever owns the sockets hands datagrams in and sends what comes out. Not here: codecs, reordering and
+//! digits (the bridge), what a BYE means for the call (the switch).
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::learned_source::{LearnedSource, canonical};
+use crate::bridge::StreamFormat;
+use crate::metrics::DropReason;
+use crate::rtp::{
+    LegStatistics, MediaPacket, NtpTime, PayloadType, REPORT_INTERVAL_DEFAULT, RtcpReceived,
+    RtcpSession, RtcpSessionConfig, RtpHeader, RtpPacket, RtpTimestamp, SequenceNumber, Ssrc,
+    is_rtcp,
+};
+
+pub use super::learned_source::{LEARNING_PACKETS, LEARNING_WINDOW};
+
+/// What a leg is told once.
+#[derive(Debug, Clone)]
+pub struct RtpLegConfig {
+    /// The far end's RTP address, from its SDP or the configuration.
+    pub remote: SocketAddr,
+    /// RTCP on the RTP port; else on the next one.
+    pub rtcp_mux: bool,
+    /// What both sides send.
+    pub format: StreamFormat,
+    /// Random bytes for our SSRC, CNAME and report times.
+    pub entropy: [u8; RtpLegConfig::ENTROPY_LEN],
+}
+
+impl RtpLegConfig {
+    /// Random bytes that a leg needs.
+    pub const ENTROPY_LEN: usize = 24;
+}
+
+/// What a datagram brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrunkReceived<'a> {
+    /// Audio or a telephone-event of the far end.
+    Media(MediaPacket<'a>),
+    /// RTCP of the far end.
+    Control(RtcpReceived),
+}
+
+/// One plain RTP leg.
+///
+/// Ask [`RtpLeg::poll_report`] at [`RtpLeg::poll_timeout`].
+#[derive(Debug)]
+pub struct RtpLeg {
+    format: StreamFormat,
+    ssrc: Ssrc,
+    source: LearnedSource,
+    rtcp_mux: bool,
+    /// Where RTCP came from, when that is not where it was expected.
+    rtcp_learned: Option<SocketAddr>,
+    session: RtcpSession,
+    last_media_at: Instant,
+}
+
+impl RtpLeg {
+    /// A leg that begins now; its learning window with it.
+    pub fn new(config: RtpLegConfig, now: Instant) -> Self {
+        let RtpLegConfig {
+            remote,
+            rtcp_mux,
+            format,
+            entropy,
+        } = config;
+        let [s0, s1, s2, s3, r0, r1, r2, r3, r4, r5, r6, r7, cname @ ..] = entropy;
+        let ssrc = Ssrc(u32::from_be_bytes([s0, s1, s2, s3]));
+        let session = RtcpSessionConfig {
+            ssrc,
+            cname: random_cname(cname),
+            clock_rate_hz: format.codec.clock_rate_hz(),
+            report_interval: REPORT_INTERVAL_DEFAULT,
+            random_seed: u64::from_be_bytes([r0, r1, r2, r3, r4, r5, r6, r7]),
+        };
+        Self {
+            format,
+            ssrc,
+            source: LearnedSource::new(remote, now),
+            rtcp_mux,
+            rtcp_learned: None,
+            session: RtcpSession::new(session, now),
+            last_media_at: now,
+        }
+    }
+
+    /// A datagram of the RTP socket: RTP, or RTCP by its packet type, which some far ends send here without being asked.
+    ///
+    /// # Errors
+    /// Why it goes no further.
+    pub fn handle_datagram<'a>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &'a [u8],
+    ) -> Result<TrunkReceived<'a>, DropReason> {
+        if !is_rtcp(datagram) {
+            return self
+                .handle_rtp_datagram(now, from, datagram)
+                .map(TrunkReceived::Media);
+        }
+        if canonical(from) != self.source.current() {
+            return Err(DropReason::RtpWrongSource);
+        }
+        self.read_rtcp(now, datagram).map(TrunkReceived::Control)
+    }
+
+    /// A datagram that is RTP.
+    ///
+    /// # Errors
+    /// Why it goes no further: not the far end's, malformed, a payload type that was not negotiated.
+    pub fn handle_rtp_datagram<'a>(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &'a [u8],
+    ) -> Result<MediaPacket<'a>, DropReason> {
+        if !self.source.may_be_far_end(now, from) {
+            return Err(DropReason::RtpWrongSource);
+        }
+        let packet = RtpPacket::parse(datagram)
+            .map_err(|_| DropReason::RtpMalformed)?
+            .media();
+        let clock_rate_hz = self
+            .clock_rate_hz(packet.payload_type)
+            .ok_or(DropReason::RtpPayloadType)?;
+        if !self.source.accept(now, from, &packet) {
+            return Err(DropReason::RtpWrongSource);
+        }
+        self.session
+            .handle_rtp_received(now, &packet, clock_rate_hz);
+        self.last_media_at = now;
+        Ok(packet)
+    }
+
+    /// A datagram of the RTCP socket. Its source is the port after RTP's, or, behind a NAT, any port of the same host
+    /// that speaks first.
+    ///
+    /// # Errors
+    /// Why it goes no further.
+    pub fn handle_rtcp_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<RtcpReceived, DropReason> {
+        let from = canonical(from);
+        let may_be_learned =
+            self.rtcp_learned().is_none() && from.ip() == self.source.current().ip();
+        if from != self.rtcp_remote() && from != self.rtcp_expected() && !may_be_learned {
+            return Err(DropReason::RtpWrongSource);
+        }
+        let received = self.read_rtcp(now, datagram)?;
+        self.rtcp_learned = Some(from);
+        Ok(received)
+    }
+
+    /// Writes one RTP packet with our SSRC to the front of `out`; returns its length in bytes and where to send it.
+    /// `None` when `out` is too short.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the header's fields and the payload"
+    )]
+    pub fn write_rtp(
+        &mut self,
+        now: Instant,
+        marker: bool,
+        payload_type: PayloadType,
+        sequence_number: SequenceNumber,
+        timestamp: RtpTimestamp,
+        payload: &[u8],
+        out: &mut [u8],
+    ) -> Option<(usize, SocketAddr)> {
+        let header = RtpHeader {
+            marker,
+            payload_type,
+            sequence_number,
+            timestamp,
+            ssrc: self.ssrc,
+        };
+        let len = header.write_packet(payload, out)?;
+        // The session's clock is the codec's; timestamps of audio and events are the same clock's.
+        self.session.handle_rtp_sent(now, timestamp, payload.len());
+        Some((len, self.source.current()))
+    }
+
+    /// When [`RtpLeg::poll_report`] has something.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        Some(self.session.poll_timeout())
+    }
+
+    /// The RTCP report that is due: its length in bytes and where to send it, from the RTCP socket or, muxed, from the
+    /// RTP socket. `None`: nothing due, or `out` is shorter than [`RTCP_REPORT_LEN_MAX`](crate::rtp::RTCP_REPORT_LEN_MAX).
+    pub fn poll_report(
+        &mut self,
+        now: Instant,
+        wall: NtpTime,
+        out: &mut [u8],
+    ) -> Option<(usize, SocketAddr)> {
+        let len = self.session.poll_report(now, wall, out)?;
+        Some((len, self.rtcp_remote()))
+    }
+
+    /// The last report, with a BYE; otherwise as [`RtpLeg::poll_report`].
+    pub fn write_bye(
+        &mut self,
+        now: Instant,
+        wall: NtpTime,
+        out: &mut [u8],
+    ) -> Option<(usize, SocketAddr)> {
+        let len = self.session.write_goodbye(now, wall, out)?;
+        Some((len, self.rtcp_remote()))
+    }
+
+    /// What both sides send.
+    pub fn format(&self) -> &StreamFormat {
+        &self.format
+    }
+
+    /// Our source.
+    pub fn ssrc(&self) -> Ssrc {
+        self.ssrc
+    }
+
+    /// Where RTP goes now.
+    pub fn remote(&self) -> SocketAddr {
+        self.source.current()
+    }
+
+    /// When the far end's last RTP or RTCP packet came; the leg's beginning before the first.
+    pub fn last_media_at(&self) -> Instant {
+        self.last_media_at
+    }
+
+    /// The leg's account so far.
+    pub fn statistics(&self) -> LegStatistics {
+        self.session.summary()
+    }
+
+    fn read_rtcp(&mut self, now: Instant, datagram: &[u8]) -> Result<RtcpReceived, DropReason> {
+        let read = self.session.handle_rtcp(now, datagram);
+        let received = read.map_err(|_| DropReason::RtcpMalformed)?;
+        self.last_media_at = now;
+        Ok(received)
+    }
+
+    fn clock_rate_hz(&self, payload_type: PayloadType) -> Option<u32> {
+        if payload_type == self.format.payload_type {
+            return Some(self.format.codec.clock_rate_hz());
+        }
+        let events = self
+            .format
+            .telephone_event
+            .filter(|events| events.payload_type == payload_type);
+        events.map(|events| events.clock_rate_hz)
+    }
+
+    fn rtcp_remote(&self) -> SocketAddr {
+        self.rtcp_learned().unwrap_or_else(|| self.rtcp_expected())
+    }
+
+    /// Only while RTP comes from the same host.
+    fn rtcp_learned(&self) -> Option<SocketAddr> {
+        let host = self.source.current().ip();
+        self.rtcp_learned.filter(|learned| learned.ip() == host)
+    }
+
+    /// Where RTCP belongs by the rules: RFC 3550 section 11, RFC 5761.
+    fn rtcp_expected(&self) -> SocketAddr {
+        let mut remote = self.source.current();
+        if !self.rtcp_mux {
+            remote.set_port(remote.port().saturating_add(1));
+        }
+        remote
+    }
+}
+
+/// A short-term persistent CNAME: 96 random bits (RFC 7022 section 4.2).
+fn random_cname(random: [u8; 12]) -> String {
+    random.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests;
