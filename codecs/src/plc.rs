@@ -16,6 +16,8 @@ const PITCH_MIN_MS: u32 = 5;
 const CORRELATION_MS: u32 = 20;
 /// The coarse search looks at one sample of this many per second.
 const COARSE_SEARCH_HZ: u32 = 4_000;
+/// The fine search looks at one sample of this many per second; lags are tried at the full rate.
+const FINE_SEARCH_HZ: u32 = 8_000;
 /// How long each number of pitch periods is repeated before one more is taken, and how long the sound keeps its level.
 const STAGE_MS: u32 = 10;
 /// Most pitch periods that are repeated.
@@ -208,12 +210,13 @@ const fn overlap_samples(pitch_samples: usize) -> usize {
 fn pitch_samples(history: &[i16], rate: SampleRate) -> usize {
     let shortest = rate.samples(PITCH_MIN_MS);
     let longest = rate.samples(PITCH_MAX_MS);
-    let stride = (rate.hz() / COARSE_SEARCH_HZ) as usize;
-    let coarse =
-        best_lag(history, rate, (shortest..=longest).step_by(stride), stride).unwrap_or(longest);
-    let around =
-        coarse.saturating_sub(stride - 1).max(shortest)..=(coarse + stride - 1).min(longest);
-    best_lag(history, rate, around, 1).unwrap_or(coarse)
+    let coarse_stride = (rate.hz() / COARSE_SEARCH_HZ) as usize;
+    let fine_stride = (rate.hz() / FINE_SEARCH_HZ) as usize;
+    let every_few = (shortest..=longest).step_by(coarse_stride);
+    let coarse = best_lag(history, rate, every_few, coarse_stride).unwrap_or(longest);
+    let around = coarse.saturating_sub(coarse_stride - 1).max(shortest)
+        ..=(coarse + coarse_stride - 1).min(longest);
+    best_lag(history, rate, around, fine_stride).unwrap_or(coarse)
 }
 
 /// The lag with the highest normalised correlation, looking at every `stride`th sample; `None` if no lag correlates.
@@ -230,12 +233,12 @@ fn best_lag(
     for lag in lags {
         // In bounds: the history is longer than window and longest lag together.
         let past = &history[history.len() - window - lag..history.len() - lag];
-        let (mut product, mut energy) = (0.0_f32, 1.0_f32);
+        let (mut product, mut energy) = (0_i64, 1_i64);
         for (&now, &before) in recent.iter().zip(past).step_by(stride) {
-            product += f32::from(now) * f32::from(before);
-            energy += f32::from(before) * f32::from(before);
+            product += i64::from(i32::from(now) * i32::from(before));
+            energy += i64::from(i32::from(before) * i32::from(before));
         }
-        let correlation = product / energy.sqrt();
+        let correlation = product as f64 / (energy as f64).sqrt();
         if correlation > best_correlation {
             best_correlation = correlation;
             best = Some(lag);
@@ -244,9 +247,9 @@ fn best_lag(
     best
 }
 
+/// Nearest sample, without the call to the maths library that `round` is on plain x86-64. The cast saturates.
 fn to_i16(value: f32) -> i16 {
-    // Casts from float saturate.
-    value.round() as i16
+    (value + 0.5_f32.copysign(value)) as i16
 }
 
 #[cfg(test)]

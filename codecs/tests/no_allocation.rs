@@ -1,0 +1,75 @@
+//! The packet path allocates nothing: once made, every type of this crate works in its own memory. What libopus takes
+//! from C's allocator is not seen here; it has its whole state from the start.
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
+use codecs::g711::{self, Law};
+use codecs::opus::{Decoder, Encoder, EncoderConfig, has_lbrr};
+use codecs::plc::Concealer;
+use codecs::resample::Resampler;
+use codecs::{SampleRate, level, linear16};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: hands every request to the system's allocator as it came; the counter is a plain cell without destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promises are those that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are those that `System` asks for.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn a_second_of_audio_through_everything_allocates_nothing() {
+    let rate = SampleRate::Hz8000;
+    let mut encoder = Encoder::new(EncoderConfig::narrowband().with_fec(10)).unwrap();
+    let mut decoder = Decoder::new(rate).unwrap();
+    let mut concealer = Concealer::new(rate);
+    let mut upsampler = Resampler::new(rate, SampleRate::Hz48000);
+    let mut downsampler = Resampler::new(SampleRate::Hz48000, rate);
+    let mut pcm = [0; 160];
+    let mut wide = [0; 960];
+    let mut octets = [0; 320];
+    let mut packet = [0; 1_276];
+    let before = ALLOCATIONS.with(Cell::get);
+    for index in 0..50 {
+        for (n, sample) in pcm.iter_mut().enumerate() {
+            *sample = ((index * 160 + n) * 37 % 4_001) as i16;
+        }
+        g711::encode(Law::Mu, &pcm, &mut octets);
+        g711::decode(Law::Mu, &octets[..160], &mut pcm);
+        if index % 10 == 9 {
+            concealer.conceal(&mut pcm)
+        } else {
+            concealer.good_frame(&mut pcm)
+        }
+        assert_eq!(upsampler.process(&pcm, &mut wide), 960);
+        assert_eq!(downsampler.process(&wide, &mut pcm), 160);
+        linear16::to_be_bytes(&pcm, &mut octets);
+        linear16::from_be_bytes(&octets, &mut pcm);
+        let _level_dbov = level::rms_dbov(&pcm);
+        let written = encoder.encode(&pcm, &mut packet).unwrap();
+        if index % 10 == 9 {
+            let _samples = decoder.conceal(&mut pcm).unwrap();
+        } else if has_lbrr(&packet[..written]) {
+            let _samples = decoder.decode_fec(&packet[..written], &mut pcm).unwrap();
+        }
+        let _samples = decoder.decode(&packet[..written], &mut pcm).unwrap();
+        let _refused = decoder.decode(&[], &mut pcm).is_err();
+    }
+    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+}
