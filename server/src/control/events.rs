@@ -185,3 +185,6 @@ impl EventFanOut {
             .retain(|_, subscriber| !subscriber.queue.is_closed());
     }
 }
+
+#[cfg(test)]
+mod tests;

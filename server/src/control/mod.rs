@@ -19,6 +19,8 @@ pub mod admin;
 pub mod archive;
 pub mod desk;
 pub mod events;
+#[cfg(test)]
+mod fixtures;
 pub mod links;
 pub mod metrics;
 pub mod shutdown;

@@ -135,3 +135,6 @@ impl Shutdown {
         self.requested = Some(Step::Drain);
     }
 }
+
+#[cfg(test)]
+mod tests;

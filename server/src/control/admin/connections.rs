@@ -31,9 +31,8 @@ const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failed accept, which is mostly for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    content-type: application/json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 91\r\n\r\n\
-    {\"code\":\"overload\",\"message\":\"the admin window has its 64 connections\",\"fault\":\"caller\"}    ";
+const TOO_MANY_BODY: &str =
+    r#"{"code":"overload","message":"the admin window has no free connection","fault":"caller"}"#;
 
 /// The admin window's bound socket.
 #[derive(Debug)]
@@ -117,7 +116,7 @@ async fn accept(listener: TcpListener, context: AdminContext) {
         };
         if open(&connections) >= CONNECTIONS_MAX {
             // A fresh socket has room for it; if not, the stranger just sees a close.
-            let _ = stream.try_write(TOO_MANY);
+            let _ = stream.try_write(too_many().as_bytes());
             continue;
         }
         let counted = Counted::new(&connections);
@@ -134,6 +133,14 @@ async fn accept(listener: TcpListener, context: AdminContext) {
             }
         });
     }
+}
+
+fn too_many() -> String {
+    let length = TOO_MANY_BODY.len();
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n\
+         connection: close\r\ncontent-length: {length}\r\n\r\n{TOO_MANY_BODY}"
+    )
 }
 
 /// One open connection, for as long as it lives.
