@@ -14,7 +14,7 @@ use crate::id::TenantId;
 
 /// Events that one subscriber may be behind.
 pub const QUEUE_MAX: usize = 1024;
-/// Subscribers at once.
+/// Subscribers at once: every connection of the admin window may be one.
 pub const SUBSCRIBERS_MAX: usize = 64;
 
 /// Every event type that is told, in the order of its counter, with its published name.

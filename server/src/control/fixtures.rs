@@ -6,7 +6,7 @@
 )]
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -343,18 +343,22 @@ pub(super) fn request(address: SocketAddr, method: &str, path: &str, token: Opti
 }
 
 pub(super) fn raw_request(address: SocketAddr, head: &str) -> Reply {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(head.as_bytes()).unwrap();
+    try_request(address, head).unwrap()
+}
+
+pub(super) fn try_request(address: SocketAddr, head: &str) -> io::Result<Reply> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(head.as_bytes())?;
     let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
+    stream.read_to_string(&mut text)?;
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Reply {
+    Ok(Reply {
         status,
         head: head.to_ascii_lowercase(),
         body: body.to_owned(),
-    }
+    })
 }
 
 /// A reader of the event stream. Chunk borders are lines of their own, which it passes over.

@@ -23,7 +23,7 @@ use super::{AdminContext, router};
 /// Connections at once; one more gets a 503.
 pub const CONNECTIONS_MAX: usize = 64;
 /// Bytes of a request head.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Time for a request head, from the connection or the last answer on.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A socket that stays full for so long is closed.

@@ -9,14 +9,15 @@ use std::collections::{BinaryHeap, HashSet};
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::DeskRefusal;
+use crate::auth::session_auth;
 use crate::id::TenantId;
 
 /// Tokens that are remembered at once: 333 new connections per second, each with a token of 300 s.
 pub const USED_TOKENS_MAX: usize = 100_000;
 
-/// How long after its `exp` a verifier may still take a token (contracts: leeway 5 s), and one second for the
-/// fraction that Unix seconds cut off.
-const LEEWAY_S: u64 = 6;
+/// How long after its `exp` the verifier may still take a token, and one second for the fraction that Unix seconds cut
+/// off.
+const LEEWAY_S: u64 = session_auth::LEEWAY_S + 1;
 
 type TokenDigest = [u8; 32];
 

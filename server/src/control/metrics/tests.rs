@@ -1,1 +1,198 @@
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on ends with a panic"
+)]
 
+use super::super::fixtures::config;
+use super::*;
+use crate::metrics::Gauge;
+
+/// Every family, in the order of the page.
+const FAMILIES: &[&str] = &[
+    "calls gauge",
+    "sessions gauge",
+    "connections gauge",
+    "handshakes_pending gauge",
+    "peers gauge",
+    "media_ports gauge",
+    "slab_entries gauge",
+    "calls_total counter",
+    "sessions_total counter",
+    "webrtc_packets_received_total counter",
+    "webrtc_packets_sent_total counter",
+    "trunk_packets_received_total counter",
+    "trunk_packets_sent_total counter",
+    "packets_transcoded_total counter",
+    "packets_passed_through_total counter",
+    "frames_concealed_total counter",
+    "frames_recovered_fec_total counter",
+    "wakeups_total counter",
+    "hand_offs_sent_total counter",
+    "hand_offs_received_total counter",
+    "control_ring_depth gauge",
+    "ring_full_total counter",
+    "panics_total counter",
+    "to_shard_waiting gauge",
+    "to_shard_ring_full_total counter",
+    "to_shard_lost_total counter",
+    "busy_seconds_total counter",
+    "packets_dropped_total counter",
+    "connections_refused_total counter",
+    "desk_calls gauge",
+    "desk_used_tokens gauge",
+    "desk_refusals_total counter",
+    "events_total counter",
+    "events_missing_total counter",
+    "event_subscribers gauge",
+    "event_subscribers_closed_total counter",
+    "call_records gauge",
+    "admin_connections gauge",
+    "shards gauge",
+    "ready gauge",
+    "draining gauge",
+    "unhealthy gauge",
+    "fds gauge",
+    "resident_memory_bytes gauge",
+    "cpu_seconds_total counter",
+];
+
+fn page(shards: &[ShardSource<'_>]) -> String {
+    let mut state = ControlState::new(&config());
+    render(&Sources {
+        shards,
+        process: &ProcessState::default(),
+        control: &ControlFigures::of(&mut state),
+        admin_connections: 0,
+        host: &HostFigures::default(),
+    })
+}
+
+fn two_shards(metrics: &[ShardMetrics; 2], links: &[LinkMetrics; 2]) -> String {
+    let sources: Vec<_> = metrics
+        .iter()
+        .zip(links)
+        .map(|(metrics, link)| ShardSource { metrics, link })
+        .collect();
+    page(&sources)
+}
+
+#[test]
+fn every_family_is_there_once_with_help_and_type() {
+    let text = page(&[]);
+    let types: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE clutchcall_"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(types, FAMILIES);
+    let helps = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# HELP clutchcall_"))
+        .map(|help| help.split_once(' ').unwrap());
+    for (family, (name, help)) in FAMILIES.iter().zip(helps) {
+        assert_eq!(family.split(' ').next(), Some(name));
+        assert!(help.ends_with('.'), "{name}: {help}");
+    }
+}
+
+#[test]
+fn every_series_is_there_at_zero_from_the_start() {
+    let text = two_shards(&Default::default(), &Default::default());
+    let samples: Vec<(&str, &str)> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .collect();
+    for (series, value) in &samples {
+        let expected = if *series == "clutchcall_shards" {
+            "2"
+        } else {
+            "0"
+        };
+        assert_eq!(*value, expected, "{series}");
+    }
+    let per_shard = SHARD_FIGURES.len() + 1 + DropReason::ALL.len() + ConnectionRefusal::ALL.len();
+    let desk = super::super::desk::DeskRefusal::ALL.len();
+    let unlabelled = FAMILIES.len() - SHARD_FIGURES.len() - 3 - 2;
+    assert_eq!(samples.len(), 2 * per_shard + desk + 5 + unlabelled);
+    for series in [
+        "clutchcall_packets_dropped_total{shard=\"1\",reason=\"srtp_auth\"}",
+        "clutchcall_connections_refused_total{shard=\"0\",reason=\"tls_timeout\"}",
+        "clutchcall_desk_refusals_total{reason=\"tenant_calls\"}",
+        "clutchcall_events_total{event_type=\"CHANNEL_HANGUP_COMPLETE\"}",
+    ] {
+        assert!(samples.contains(&(series, "0")), "{series}");
+    }
+}
+
+/// Each counter is set to a number of its own and must be found under its own name, with its own unit.
+#[test]
+fn each_counter_shows_under_its_own_name() {
+    let metrics: [ShardMetrics; 2] = Default::default();
+    let links: [LinkMetrics; 2] = Default::default();
+    let shard = &metrics[1];
+    let expected: &[(&Gauge, &str)] = &[
+        (&shard.calls, "calls"),
+        (&shard.sessions, "sessions"),
+        (&shard.connections, "connections"),
+        (&shard.handshakes_pending, "handshakes_pending"),
+        (&shard.peers, "peers"),
+        (&shard.media_ports, "media_ports"),
+        (&shard.slab_entries, "slab_entries"),
+        (&shard.calls_total, "calls_total"),
+        (&shard.sessions_total, "sessions_total"),
+        (
+            &shard.webrtc_packets_received,
+            "webrtc_packets_received_total",
+        ),
+        (&shard.webrtc_packets_sent, "webrtc_packets_sent_total"),
+        (
+            &shard.trunk_packets_received,
+            "trunk_packets_received_total",
+        ),
+        (&shard.trunk_packets_sent, "trunk_packets_sent_total"),
+        (&shard.packets_transcoded, "packets_transcoded_total"),
+        (
+            &shard.packets_passed_through,
+            "packets_passed_through_total",
+        ),
+        (&shard.frames_concealed, "frames_concealed_total"),
+        (&shard.frames_recovered_fec, "frames_recovered_fec_total"),
+        (&shard.wakeups, "wakeups_total"),
+        (&shard.hand_offs_sent, "hand_offs_sent_total"),
+        (&shard.hand_offs_received, "hand_offs_received_total"),
+        (&shard.control_ring_depth, "control_ring_depth"),
+        (&shard.ring_full, "ring_full_total"),
+        (&shard.panics, "panics_total"),
+        (&links[1].waiting, "to_shard_waiting"),
+        (&links[1].ring_full, "to_shard_ring_full_total"),
+        (&links[1].lost, "to_shard_lost_total"),
+    ];
+    for (number, (gauge, _)) in expected.iter().enumerate() {
+        gauge.set(number as u64 + 1);
+    }
+    shard.busy_ns.set(1_500_000_000);
+    shard.dropped(DropReason::Late);
+    shard.refused(ConnectionRefusal::Origin);
+    let text = two_shards(&metrics, &links);
+    let shows = |line: &str| assert!(text.lines().any(|found| found == line), "{line}");
+    for (number, (_, name)) in expected.iter().enumerate() {
+        shows(&format!("clutchcall_{name}{{shard=\"1\"}} {}", number + 1));
+        shows(&format!("clutchcall_{name}{{shard=\"0\"}} 0"));
+    }
+    shows("clutchcall_busy_seconds_total{shard=\"1\"} 1.5");
+    shows("clutchcall_packets_dropped_total{shard=\"1\",reason=\"late\"} 1");
+    shows("clutchcall_connections_refused_total{shard=\"1\",reason=\"origin\"} 1");
+}
+
+#[test]
+fn the_kernels_figures_are_read() {
+    let status = "Name:\tgateway\nVmHWM:\t  9999 kB\nVmRSS:\t   2048 kB\n";
+    assert_eq!(resident_bytes(status), Some(2 * 1024 * 1024));
+    let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 3 0 100 0 0";
+    assert_eq!(cpu_seconds(stat), Some(3.0));
+    assert_eq!(cpu_seconds("7 (gateway"), None);
+    let host = HostFigures::read();
+    assert!(host.fds >= 3, "{host:?}");
+    assert!(host.resident_memory_bytes > 1_000_000, "{host:?}");
+}
