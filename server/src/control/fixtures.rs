@@ -171,7 +171,11 @@ pub(super) fn told(call_sid: CallSid, event_type: EventType) -> ToControl {
 
 pub(super) fn ended(call_sid: CallSid) -> ToControl {
     let event = event(call_sid, EventType::ChannelHangupComplete);
-    ToControl::Ended(Box::new(CallRecord { event }))
+    ToControl::Ended(Box::new(CallRecord::without_account(
+        event,
+        "the caller hung up",
+        None,
+    )))
 }
 
 pub(super) fn open_call(call_sid: CallSid) -> Question {

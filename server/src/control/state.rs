@@ -96,7 +96,7 @@ impl ControlState {
                 call_sid = %call.call_sid, tenant_id = %call.tenant_id, shard = shard.0,
                 "the call ended with its shard"
             );
-            self.tell_lost(now, call);
+            self.tell_untold(now, call, "the shard of this call failed");
         }
         lost.len()
     }
@@ -217,13 +217,17 @@ impl ControlState {
             && call.was_created()
         {
             self.count_breach(call_sid, "released without its end");
-            self.tell_lost(now, &call);
+            self.tell_untold(
+                now,
+                &call,
+                "the shard of this call let it go without an end",
+            );
         }
     }
 
-    fn tell_lost(&mut self, now: Now, call: &LiveCall) {
+    fn tell_untold(&mut self, now: Now, call: &LiveCall, reason: &str) {
         if call.was_created() {
-            self.tell_end(Arc::new(call.lost_with_its_shard(now.unix)));
+            self.tell_end(Arc::new(call.end_untold(now.unix, reason)));
         }
     }
 

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::call::q850::Q850Cause;
-use crate::call::{CallEvent, CallRecord, CallStatus, EventType};
+use crate::call::q850::{Q850Cause, status_for};
+use crate::call::{CallEvent, CallRecord, EventType};
 use crate::fault::Fault;
 use crate::id::{CallSid, TenantId, TrunkId, UnixMillis};
 
@@ -103,8 +103,9 @@ impl LiveCall {
         self.client_id.clone_from(&event.client_id);
     }
 
-    /// The end that nobody else can tell any more: cause 41, our fault, no packet counts.
-    pub fn lost_with_its_shard(&self, at: UnixMillis) -> CallRecord {
+    /// The end that its shard does not tell any more: cause 41, our fault, no packet counts. `reason` is a sentence for
+    /// a person.
+    pub fn end_untold(&self, at: UnixMillis, reason: &str) -> CallRecord {
         let answered = self.answer_timestamp_ms > 0;
         let duration_ms = if answered {
             at.0.saturating_sub(self.answer_timestamp_ms).max(0)
@@ -114,11 +115,7 @@ impl LiveCall {
         let event = CallEvent {
             call_sid: self.call_sid,
             event_type: EventType::ChannelHangupComplete,
-            status: if answered {
-                CallStatus::Completed
-            } else {
-                CallStatus::Failed
-            },
+            status: status_for(Q850Cause::TEMPORARY_FAILURE, answered),
             start_timestamp_ms: self.start_timestamp_ms,
             q850_cause: i32::from(Q850Cause::TEMPORARY_FAILURE.0),
             recording_url: String::new(),
@@ -137,6 +134,6 @@ impl LiveCall {
             timestamp_ms: at.0,
             client_id: self.client_id.clone(),
         };
-        CallRecord::without_account(event, "the shard of this call failed", Some(Fault::Us))
+        CallRecord::without_account(event, reason, Some(Fault::Us))
     }
 }
