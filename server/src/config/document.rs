@@ -291,6 +291,23 @@ impl<'a> Section<'a> {
         self.parsed_list(key, allowed, parse).unwrap_or_default()
     }
 
+    /// Refuses a list that is there and has nothing in it.
+    pub(super) fn require_entries(&self, key: &'static str, what: &str) {
+        let value = self.table.and_then(|table| table.get(key));
+        if let Some(value) = value.filter(|value| {
+            value
+                .get_ref()
+                .as_array()
+                .is_some_and(|list| list.is_empty())
+        }) {
+            self.problem(
+                Some(value.span()),
+                self.key(key),
+                format!("names no {what}; allowed: at least one"),
+            );
+        }
+    }
+
     /// A whole number within `allowed`, if there is one.
     pub(super) fn integer(
         &mut self,

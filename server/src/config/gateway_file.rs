@@ -66,9 +66,7 @@ pub(super) fn read(
 
 fn server(mut section: Section<'_>) -> Option<ServerConfig> {
     let listen = section.parsed_list_or("listen", ADDRESS, parse_address, &["[::]:7443"]);
-    if listen.is_empty() {
-        section.wrong_key("listen", "names no address; allowed: at least one");
-    }
+    section.require_entries("listen", "address");
     let cert_file = section.required_text("cert_file");
     let key_file = section.required_text("key_file");
     let token_key_file = section.text("token_key_file");
@@ -176,18 +174,14 @@ fn webrtc(mut section: Section<'_>) -> WebRtcConfig {
         ("auto", DtlsVersions::Auto),
     );
     let codec = |text: &str| CodecName::from_name(text).filter(|codec| *codec != CodecName::L16);
-    let mut codecs = section.parsed_list_or(
+    let codecs = section.parsed_list_or(
         "codecs",
         "\"opus\", \"PCMU\", \"PCMA\"",
         codec,
         &["opus", "PCMU", "PCMA"],
     );
-    if codecs.is_empty() {
-        section.wrong_key("codecs", "names no codec; allowed: at least one");
-    }
-    let listed = codecs.len();
-    codecs.dedup();
-    if codecs.len() != listed {
+    section.require_entries("codecs", "codec");
+    if (1..codecs.len()).any(|index| codecs[..index].contains(&codecs[index])) {
         section.wrong_key("codecs", "names a codec twice");
     }
     section.finish();

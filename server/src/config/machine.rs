@@ -221,7 +221,7 @@ fn parse_ranges(list: &str) -> Option<Vec<RangeInclusive<u16>>> {
         .collect()
 }
 
-/// The kernel's pair format: `32768	60999`.
+/// The kernel's pair format: two numbers with white space between.
 fn parse_local_ports(text: &str) -> Option<RangeInclusive<u16>> {
     let mut numbers = text.split_ascii_whitespace().map(str::parse);
     Some(numbers.next()?.ok()?..=numbers.next()?.ok()?)

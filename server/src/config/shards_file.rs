@@ -103,10 +103,11 @@ fn read_cores(root: &mut Section<'_>, machine_cores: &[usize]) -> Vec<usize> {
         root.record_default("cores", format!("{cores:?}"));
         return cores;
     };
-    if cores.is_empty() || cores.len() > SHARDS_MAX {
+    root.require_entries("cores", "core");
+    if cores.len() > SHARDS_MAX {
         root.wrong_key(
             "cores",
-            format!("names {} cores; allowed: 1 to {SHARDS_MAX}", cores.len()),
+            format!("names {} cores; allowed: at most {SHARDS_MAX}", cores.len()),
         );
     }
     let mut unique = cores.clone();

@@ -199,9 +199,7 @@ fn read_rtp(section: &mut Section<'_>) -> (Option<TrunkKind>, Option<RtpFields>)
         CodecName::from_name,
         &["PCMU", "PCMA", "OPUS"],
     );
-    if codec_preferences.is_empty() {
-        section.wrong_key("codec_preferences", "names no codec; allowed: at least one");
-    }
+    section.require_entries("codec_preferences", "codec");
     let internal_rtp_ip = section
         .parsed(
             "internal_rtp_ip",
