@@ -1,2 +1,52 @@
-//! x
-fn main() {}
+//! `cargo xtask <command>`: the commands of the README and of CI. No dependencies, so it builds in a second anywhere.
+
+mod ci;
+mod demo;
+mod fuzz;
+mod host;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask <command>
+
+  demo [--once]   Build, start a gateway with an echo trunk, place one call with speech through it, print its events,
+                  delay and score, then the address of a softphone page; stays up until Ctrl-C. --once ends after the
+                  call: exit code 0 only if the audio passed.
+  test            Every test, with the real peers (Chromium, aiortc). Installs what is missing (as root), else prints
+                  the line that does.
+  ci              fmt, clippy, doc, deny, the fuzz targets for 20 s each, then `test`.
+  fuzz [SECONDS]  Every fuzz target for SECONDS (default 1800).
+  bench           The benchmarks of every crate.
+
+Everything that they make is under target/.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["demo"] => demo::demo(false),
+        ["demo", "--once"] => demo::demo(true),
+        ["test"] => test::test(),
+        ["ci"] => ci::ci(),
+        ["fuzz"] => fuzz::fuzz(1800),
+        ["fuzz", seconds] if seconds.parse::<u32>().is_ok() => {
+            fuzz::fuzz(seconds.parse().unwrap_or(1800))
+        }
+        ["bench"] => run::cargo(&["bench", "--workspace"]),
+        ["help" | "--help" | "-h"] | [] => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        _ => Err(format!("no such command: {}\n\n{HELP}", words.join(" "))),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

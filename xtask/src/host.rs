@@ -1,0 +1,144 @@
+//! What this host must have: compilers, peers, locked memory. As root, what is missing is installed by apt; otherwise
+//! the one line that does it is printed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::run::{self, Outcome, run, step};
+
+/// A program and the Debian package that brings it.
+pub struct Tool {
+    program: &'static str,
+    package: &'static str,
+}
+
+/// What every build needs: C for Opus and the crypto, git for glommio's build script.
+pub const BUILD_TOOLS: &[Tool] = &[
+    Tool {
+        program: "cc",
+        package: "build-essential",
+    },
+    Tool {
+        program: "c++",
+        package: "build-essential",
+    },
+    Tool {
+        program: "cmake",
+        package: "cmake",
+    },
+    Tool {
+        program: "git",
+        package: "git",
+    },
+];
+
+/// What the tests need besides: a browser, and Python for aiortc.
+pub const TEST_TOOLS: &[Tool] = &[
+    Tool {
+        program: "chromium",
+        package: "chromium",
+    },
+    Tool {
+        program: "python3",
+        package: "python3-venv",
+    },
+];
+
+/// Locked memory that one io_uring executor needs, in KiB.
+const MEMLOCK_KIB_MIN: u64 = 512;
+/// The version of aiortc that the tests were written against.
+const AIORTC: &str = "aiortc==1.16.0";
+
+/// Makes sure that `tools` are here.
+pub fn ensure(tools: &[Tool]) -> Outcome {
+    let mut missing: Vec<&str> = tools
+        .iter()
+        .filter(|tool| !on_path(tool.program))
+        .map(|tool| tool.package)
+        .collect();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let line = format!(
+        "apt-get install -y --no-install-recommends {}",
+        missing.join(" ")
+    );
+    if !is_root() || !on_path("apt-get") {
+        return Err(format!(
+            "these are missing: {}. Install them with:\n\n    sudo {line}\n",
+            missing.join(", ")
+        ));
+    }
+    step(&format!("installing {}", missing.join(", ")));
+    run(Command::new("apt-get").args(["update", "-qq"]))?;
+    let mut install = Command::new("apt-get");
+    install.env("DEBIAN_FRONTEND", "noninteractive").args([
+        "install",
+        "-y",
+        "-qq",
+        "--no-install-recommends",
+    ]);
+    run(install.args(missing))
+}
+
+/// Checks that an io_uring executor may lock the memory that it needs.
+pub fn check_memlock() -> Outcome {
+    let soft = run::output("sh", &["-c", "ulimit -l"]).unwrap_or_default();
+    match soft.parse::<u64>() {
+        Ok(kib) if kib < MEMLOCK_KIB_MIN => Err(format!(
+            "the limit on locked memory is {kib} KiB; each shard needs {MEMLOCK_KIB_MIN}. Raise it with:\n\n    \
+             ulimit -l 8192\n"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A Python with aiortc, in a virtual environment under target/. Returns the interpreter.
+pub fn ensure_aiortc() -> Result<PathBuf, String> {
+    let environment = run::target().join("test-peers").join("python");
+    let python = environment.join("bin").join("python");
+    if has_aiortc(&python) {
+        return Ok(python);
+    }
+    step("installing aiortc");
+    run(Command::new("python3")
+        .args(["-m", "venv"])
+        .arg(&environment))
+    .map_err(|error| {
+        format!(
+            "{error}\nPython's venv module is needed:\n\n    sudo apt-get install -y python3-venv\n"
+        )
+    })?;
+    run(Command::new(&python)
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ])
+        .args([AIORTC, "websockets==15.0.1"]))?;
+    if has_aiortc(&python) {
+        Ok(python)
+    } else {
+        Err(format!("{AIORTC} was installed but can't be imported"))
+    }
+}
+
+fn has_aiortc(python: &Path) -> bool {
+    let import = Command::new(python)
+        .args(["-c", "import aiortc, websockets"])
+        .output();
+    import.is_ok_and(|output| output.status.success())
+}
+
+/// Is `program` on the PATH?
+pub fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
+fn is_root() -> bool {
+    run::output("id", &["-u"]).as_deref() == Some("0")
+}
