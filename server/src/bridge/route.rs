@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::{BridgeError, Direction, DirectionOptions, StreamFormat};
+use super::{BridgeError, Direction, DirectionOptions, Output, StreamFormat};
 use crate::id::LegId;
 use crate::rtp::MediaPacket;
 
@@ -107,6 +107,14 @@ impl Bridge {
         for route in &mut self.routes {
             route.direction.handle_timeout(now);
         }
+    }
+
+    /// The next output of any route, and the leg that it is for. Its payload is in `payload`; see
+    /// [`Direction::poll_output`].
+    pub fn poll_output(&mut self, payload: &mut [u8]) -> Option<(LegId, Output)> {
+        self.routes
+            .iter_mut()
+            .find_map(|route| Some((route.to, route.direction.poll_output(payload)?)))
     }
 
     /// When [`Bridge::handle_timeout`] wants to be called.

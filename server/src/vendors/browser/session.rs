@@ -278,6 +278,11 @@ impl BrowserSession {
         }
     }
 
+    /// Hold, unhold or digits could not be done: the page hears why, and the call goes on.
+    pub fn request_failed(&mut self, refusal: &Refusal) {
+        self.send_error(refusal);
+    }
+
     /// Somebody calls the page.
     ///
     /// # Errors
