@@ -1,1 +1,260 @@
-//! One switch per shard: it owns the live calls, the media sockets and the clock that drives them.
+//! The switch: one per shard. It owns the shard's sessions, calls and media sockets, and the clock that drives them.
+//!
+//! * [`turn`] is the media loop: once a tick it drains the sockets, lets the timers fire and sends what came of it.
+//! * `media` is a packet's way: socket -> WebRTC peer -> bridge -> trunk leg -> socket, and back.
+//! * `calls` is a call's life: dial, answer, hold, end. Exactly one final event per call, whatever happens.
+//! * `sessions` is what a signalling session may ask for; [`mailbox`] is what it is told.
+//!
+//! Everything here runs on one core behind one `RefCell`; nothing is held across an `await`. Protocol logic lives in
+//! the rooms below, which see neither socket nor clock.
+
+pub mod mailbox;
+pub mod turn;
+
+mod accounts;
+mod asks;
+mod calls;
+mod demux;
+mod local_addresses;
+mod media;
+mod sessions;
+mod trunk_media;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use shards::ShardIndex;
+use shards::doorbell::Doorbell;
+use shards::ring::Producer;
+use shards::udp::{SendBatch, SocketSet, UdpSocket};
+use shards::wheel::TimerWheel;
+use slab::Slab;
+
+pub use local_addresses::interface_addresses;
+pub use sessions::DialRequest;
+
+use crate::call::rings::ToControl;
+use crate::config::{GatewayConfig, ShardsConfig};
+use crate::id::{CallSid, UnixMillis};
+use crate::metrics::{DropReason, ShardMetrics};
+use crate::rtp::NtpTime;
+use crate::webrtc::PeerConfig;
+use asks::Asks;
+use calls::Call;
+use demux::Demux;
+use sessions::Session;
+use trunk_media::TrunkPorts;
+
+/// The longest datagram that we take or make: more than any path MTU that carries voice.
+pub const DATAGRAM_BYTES_MAX: usize = 2048;
+/// The longest audio payload: 120 ms of L16 at 16 kHz would not fit a datagram; this does.
+const PAYLOAD_BYTES_MAX: usize = 1500;
+
+/// A signalling session of this shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionKey(pub usize);
+
+/// A call of this shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct CallKey(usize);
+
+/// Whose deadline a timer is.
+#[derive(Debug, Clone, Copy)]
+enum Timer {
+    Session(SessionKey),
+    Call(CallKey),
+}
+
+/// What a switch is made of.
+pub struct SwitchParts {
+    /// Which shard.
+    pub shard: ShardIndex,
+    /// How many there are.
+    pub shards: u16,
+    /// `gateway.toml`
+    pub config: Arc<GatewayConfig>,
+    /// `shards.toml`
+    pub shards_config: Arc<ShardsConfig>,
+    /// This shard's counters.
+    pub metrics: Arc<ShardMetrics>,
+    /// The ring to the control thread.
+    pub to_control: Producer<ToControl>,
+    /// Wakes this shard's media loop.
+    pub doorbell: Arc<Doorbell>,
+    /// The WebRTC port.
+    pub socket: UdpSocket,
+    /// What every WebRTC peer of the shard shares.
+    pub peer_config: Arc<PeerConfig>,
+}
+
+/// The switch itself; see the module's documentation.
+pub struct Switch {
+    shard: ShardIndex,
+    config: Arc<GatewayConfig>,
+    shards_config: Arc<ShardsConfig>,
+    metrics: Arc<ShardMetrics>,
+    to_control: Producer<ToControl>,
+    doorbell: Arc<Doorbell>,
+    peer_config: Arc<PeerConfig>,
+    sessions: Slab<Session>,
+    calls: Slab<Call>,
+    calls_by_sid: HashMap<CallSid, CallKey>,
+    demux: Demux,
+    asks: Asks,
+    wheel: TimerWheel<Timer>,
+    socket: UdpSocket,
+    outbound: SendBatch,
+    trunk_sockets: SocketSet,
+    trunk_ports: TrunkPorts,
+    /// Where bridges write payloads; one buffer for all.
+    payload: Box<[u8]>,
+    /// Timers that are due now; kept so that firing allocates nothing.
+    due: Vec<Timer>,
+    /// The media loop sleeps on the doorbell, not on the tick.
+    idle: bool,
+    draining: bool,
+}
+
+/// The switch as the shard's tasks share it.
+#[derive(Clone)]
+pub struct SwitchHandle(Rc<RefCell<Switch>>);
+
+impl SwitchHandle {
+    /// Puts a switch together.
+    ///
+    /// # Errors
+    /// If the kernel gives no epoll instance.
+    pub fn new(parts: SwitchParts) -> std::io::Result<Self> {
+        let SwitchParts {
+            shard,
+            shards,
+            config,
+            shards_config,
+            metrics,
+            to_control,
+            doorbell,
+            socket,
+            peer_config,
+        } = parts;
+        let switch = Switch {
+            shard,
+            metrics,
+            to_control,
+            doorbell,
+            peer_config,
+            sessions: Slab::new(),
+            calls: Slab::new(),
+            calls_by_sid: HashMap::new(),
+            demux: Demux::default(),
+            asks: Asks::default(),
+            wheel: TimerWheel::new(Instant::now(), std::time::Duration::from_millis(1)),
+            socket,
+            outbound: SendBatch::new(shards_config.udp_batch_packets, DATAGRAM_BYTES_MAX),
+            trunk_sockets: SocketSet::new()?,
+            trunk_ports: TrunkPorts::new(shard, shards),
+            payload: vec![0; PAYLOAD_BYTES_MAX].into_boxed_slice(),
+            due: Vec::new(),
+            idle: false,
+            draining: false,
+            config,
+            shards_config,
+        };
+        Ok(Self(Rc::new(RefCell::new(switch))))
+    }
+}
+
+impl Switch {
+    /// Lets the media loop run: there is something to drive.
+    fn wake(&mut self) {
+        if self.idle {
+            self.doorbell.ring();
+        }
+    }
+
+    /// Something lives that needs the tick.
+    fn is_busy(&self) -> bool {
+        !self.calls.is_empty()
+            || self
+                .sessions
+                .iter()
+                .any(|(_, session)| session.needs_tick())
+    }
+
+    /// Queues `datagram` on the WebRTC port, sending what waits if the queue is full.
+    fn send_webrtc(
+        outbound: &mut SendBatch,
+        socket: &UdpSocket,
+        metrics: &ShardMetrics,
+        remote: SocketAddr,
+        datagram: &[u8],
+    ) {
+        if outbound.push(remote, datagram).is_err() {
+            Self::flush(outbound, socket, metrics);
+            if outbound.push(remote, datagram).is_err() {
+                metrics.dropped(DropReason::SendQueueFull);
+            }
+        }
+    }
+
+    /// Sends what waits on the WebRTC port.
+    fn flush(outbound: &mut SendBatch, socket: &UdpSocket, metrics: &ShardMetrics) {
+        let outcome = socket.send(outbound);
+        metrics.webrtc_packets_sent.add(outcome.sent as u64);
+        for _ in 0..outcome.failed {
+            metrics.dropped(DropReason::SendFailed);
+        }
+    }
+
+    /// Tells the gauges what lives here now.
+    fn publish_gauges(&self) {
+        let metrics = &self.metrics;
+        metrics.calls.set(self.calls.len() as u64);
+        metrics.sessions.set(self.sessions.len() as u64);
+        metrics.peers.set(
+            self.sessions
+                .iter()
+                .filter(|(_, session)| session.has_peer())
+                .count() as u64,
+        );
+        metrics.media_ports.set(self.trunk_ports.in_use() as u64);
+        let entries = self.sessions.len()
+            + self.calls.len()
+            + self.calls_by_sid.len()
+            + self.demux.len()
+            + self.asks.len();
+        metrics.slab_entries.set(entries as u64);
+        metrics
+            .control_ring_depth
+            .set(self.to_control.depth() as u64);
+    }
+}
+
+/// The wall clock of events.
+fn unix_now() -> UnixMillis {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    UnixMillis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The wall clock of RTCP.
+fn ntp_now() -> NtpTime {
+    NtpTime::from_unix(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default(),
+    )
+}
+
+/// Random bytes for names, keys and first sequence numbers.
+fn entropy<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // Invariant: getrandom fails only on kernels without it, which can't run io_uring either.
+    #[expect(clippy::expect_used, reason = "see the line above")]
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    bytes
+}

@@ -1,0 +1,181 @@
+//! The figures of a call's legs and directions, for `stats{}`, the final event and the record.
+//!
+//! MOS is per listener: what the vendor's caller hears crosses the trunk's network into the bridge and the vendor's out
+//! of it, and the mirror image. An echo has no network of its own.
+
+use super::calls::Call;
+use super::{CallKey, Switch};
+use crate::bridge::{Codec, Plan, StreamFormat};
+use crate::call::mos::{Impairment, Path, Section};
+use crate::call::{CallAccount, DirectionAccount, LegAccount};
+use crate::id::LegId;
+use crate::rtp::LegStatistics;
+use crate::vendors::browser::{CallStats, LegStats};
+
+/// Both legs as they stand.
+struct Legs {
+    vendor: (StreamFormat, LegStatistics),
+    /// None: an echo, which is the vendor leg once more.
+    trunk: Option<(StreamFormat, LegStatistics)>,
+    transcoded: bool,
+}
+
+impl Switch {
+    /// What the owner of the legs hands in at a call's end.
+    pub(super) fn call_account(&self, call: &Call) -> CallAccount {
+        let mut account = CallAccount {
+            set_up: call.set_up_times(),
+            ..CallAccount::default()
+        };
+        let Some(legs) = self.legs(call) else {
+            return account;
+        };
+        account.described_leg = Some(if legs.trunk.is_some() {
+            LegId::TRUNK
+        } else {
+            LegId::VENDOR
+        });
+        account.legs.push(LegAccount {
+            leg: LegId::VENDOR,
+            codec: legs.vendor.0.codec,
+            statistics: legs.vendor.1,
+            mos_as_heard: heard(&legs.vendor.1, legs.mos_at_vendor()),
+        });
+        if let Some((format, statistics)) = legs.trunk {
+            account.legs.push(LegAccount {
+                leg: LegId::TRUNK,
+                codec: format.codec,
+                statistics,
+                mos_as_heard: heard(&statistics, legs.mos_at_trunk()),
+            });
+        }
+        account.directions = call
+            .bridge
+            .iter()
+            .flat_map(|bridge| bridge.routes())
+            .map(direction_account)
+            .collect();
+        account
+    }
+
+    /// What `stats{}` tells while the call goes on.
+    pub(super) fn call_stats(&self, key: CallKey) -> Option<CallStats> {
+        let call = self.calls.get(key.0)?;
+        let legs = self.legs(call)?;
+        let caller = leg_stats(&legs.vendor.1, legs.mos_at_vendor());
+        let far_end = match &legs.trunk {
+            Some((_, statistics)) => leg_stats(statistics, legs.mos_at_trunk()),
+            None => caller,
+        };
+        Some(CallStats {
+            call_sid: call.machine.identity().call_sid,
+            caller,
+            far_end,
+        })
+    }
+
+    fn legs(&self, call: &Call) -> Option<Legs> {
+        let bridge = call.bridge.as_ref()?;
+        let peer = self.sessions.get(call.session.0)?.peer.as_ref()?;
+        let transcoded = bridge
+            .routes()
+            .any(|route| matches!(route.direction.plan(), Plan::Transcode { .. }));
+        Some(Legs {
+            vendor: (peer.format(), peer.statistics()),
+            trunk: call.trunk.statistics(),
+            transcoded,
+        })
+    }
+}
+
+impl Legs {
+    fn trunk(&self) -> (StreamFormat, LegStatistics) {
+        self.trunk.unwrap_or(self.vendor)
+    }
+
+    /// As the vendor's caller hears it.
+    fn mos_at_vendor(&self) -> f64 {
+        let (format, statistics) = self.trunk();
+        let source = section(
+            format.codec,
+            loss_pct(&statistics),
+            statistics.round_trip_time_ms,
+        );
+        let (format, statistics) = self.vendor;
+        let sink = section(
+            format.codec,
+            statistics.remote_loss_fraction * 100.0,
+            statistics.round_trip_time_ms,
+        );
+        self.mos(source, sink, format.ptime_ms)
+    }
+
+    /// As the trunk's far end hears it.
+    fn mos_at_trunk(&self) -> f64 {
+        let (format, statistics) = self.vendor;
+        let source = section(
+            format.codec,
+            loss_pct(&statistics),
+            statistics.round_trip_time_ms,
+        );
+        let (format, statistics) = self.trunk();
+        let sink = section(
+            format.codec,
+            statistics.remote_loss_fraction * 100.0,
+            statistics.round_trip_time_ms,
+        );
+        self.mos(source, sink, format.ptime_ms)
+    }
+
+    fn mos(&self, source: Section, sink: Section, ptime_ms: u8) -> f64 {
+        Path {
+            source,
+            sink,
+            transcoded: self.transcoded,
+            packetisation_ms: ptime_ms.into(),
+        }
+        .mos()
+    }
+}
+
+fn section(codec: Codec, loss_pct: f64, round_trip_time_ms: Option<f64>) -> Section {
+    Section {
+        impairment: Impairment::of(codec, true),
+        loss_pct,
+        round_trip_ms: round_trip_time_ms.unwrap_or(0.0),
+    }
+}
+
+fn loss_pct(statistics: &LegStatistics) -> f64 {
+    let expected = statistics.packets_received + statistics.packets_lost;
+    if expected == 0 {
+        0.0
+    } else {
+        statistics.packets_lost as f64 * 100.0 / expected as f64
+    }
+}
+
+/// Nothing was sent to that listener: nothing was heard.
+fn heard(statistics: &LegStatistics, mos: f64) -> Option<f64> {
+    (statistics.packets_sent > 0).then_some(mos)
+}
+
+fn leg_stats(statistics: &LegStatistics, mos: f64) -> LegStats {
+    LegStats {
+        packets_sent: statistics.packets_sent,
+        packets_received: statistics.packets_received,
+        packets_lost: statistics.packets_lost,
+        jitter_ms: statistics.jitter_ms,
+        rtt_ms: statistics.round_trip_time_ms,
+        mos,
+    }
+}
+
+fn direction_account(route: &crate::bridge::Route) -> DirectionAccount {
+    DirectionAccount {
+        from: route.from,
+        to: route.to,
+        plan: route.direction.plan().to_string(),
+        statistics: route.direction.statistics(),
+    }
+}

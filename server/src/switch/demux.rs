@@ -1,0 +1,110 @@
+//! Which session a datagram on the WebRTC port belongs to (RFC 7983, RFC 8445 section 7.3).
+//!
+//! STUN goes by the ufrag in its USERNAME, everything else by the source address; an address stands here only after
+//! the session's ICE agent has authenticated it. Nothing here looks into a packet further than that.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use crate::metrics::DropReason;
+use crate::webrtc::stun::StunMessage;
+
+use super::SessionKey;
+
+/// The tables of one shard. Their size is bounded by the sessions and the paths that a peer may have.
+#[derive(Debug, Default)]
+pub struct Demux {
+    by_address: HashMap<SocketAddr, SessionKey>,
+    by_ufrag: HashMap<String, SessionKey>,
+}
+
+impl Demux {
+    /// Finds the session of `datagram`.
+    ///
+    /// # Errors
+    /// Why it belongs to nobody.
+    pub fn find(&self, from: SocketAddr, datagram: &[u8]) -> Result<SessionKey, DropReason> {
+        match datagram.first() {
+            Some(0..=3) => {
+                let message =
+                    StunMessage::parse(datagram).map_err(|_| DropReason::StunMalformed)?;
+                let ufrag = message.local_ufrag().ok_or(DropReason::StunMalformed)?;
+                self.by_ufrag
+                    .get(ufrag)
+                    .copied()
+                    .ok_or(DropReason::StunUnknownUfrag)
+            }
+            Some(20..=63 | 128..=191) => self
+                .by_address
+                .get(&from)
+                .copied()
+                .ok_or(DropReason::UnknownSource),
+            _ => Err(DropReason::UnknownProtocol),
+        }
+    }
+
+    /// Adds a session's ufrag. `false` if another session has it.
+    pub fn add_ufrag(&mut self, ufrag: &str, session: SessionKey) -> bool {
+        if self.by_ufrag.contains_key(ufrag) {
+            return false;
+        }
+        self.by_ufrag.insert(ufrag.to_owned(), session);
+        true
+    }
+
+    /// Binds an address that was authenticated for `session`; a later owner wins over an earlier one.
+    pub fn bind(&mut self, address: SocketAddr, session: SessionKey) {
+        self.by_address.insert(address, session);
+    }
+
+    /// Releases an address, if it is still bound to `session`.
+    pub fn release(&mut self, address: SocketAddr, session: SessionKey) {
+        if self.by_address.get(&address) == Some(&session) {
+            self.by_address.remove(&address);
+        }
+    }
+
+    /// Forgets everything about `session`.
+    pub fn remove(&mut self, session: SessionKey) {
+        self.by_address.retain(|_, owner| *owner != session);
+        self.by_ufrag.retain(|_, owner| *owner != session);
+    }
+
+    /// Entries in both tables, for the slab gauge.
+    pub fn len(&self) -> usize {
+        self.by_address.len() + self.by_ufrag.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use super::*;
+
+    #[test]
+    fn addresses_belong_to_who_authenticated_them_last() {
+        let mut demux = Demux::default();
+        let address: SocketAddr = "192.0.2.1:4000".parse().unwrap();
+        let rtp = [0x80; 12];
+        assert_eq!(demux.find(address, &rtp), Err(DropReason::UnknownSource));
+        demux.bind(address, SessionKey(1));
+        demux.bind(address, SessionKey(2));
+        demux.release(address, SessionKey(1));
+        assert_eq!(demux.find(address, &rtp), Ok(SessionKey(2)));
+        demux.remove(SessionKey(2));
+        assert_eq!(demux.len(), 0);
+    }
+
+    #[test]
+    fn unknown_first_bytes_are_named() {
+        let demux = Demux::default();
+        let address: SocketAddr = "192.0.2.1:4000".parse().unwrap();
+        assert_eq!(demux.find(address, &[]), Err(DropReason::UnknownProtocol));
+        assert_eq!(
+            demux.find(address, &[70, 0]),
+            Err(DropReason::UnknownProtocol)
+        );
+        assert_eq!(demux.find(address, &[0, 1]), Err(DropReason::StunMalformed));
+    }
+}

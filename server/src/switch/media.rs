@@ -1,0 +1,264 @@
+//! A packet's way on its shard: socket -> WebRTC peer -> bridge -> trunk leg -> socket, and the mirror image.
+//!
+//! No allocation per packet: datagrams are changed where they were received, payloads are written into one buffer of
+//! the shard, datagrams that leave into the batch.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::mailbox::SessionEvent;
+use super::trunk_media::{TrunkLeg, TrunkPort};
+use super::{CallKey, DATAGRAM_BYTES_MAX, SessionKey, Switch};
+use tracing::debug;
+
+use crate::bridge::Output;
+use crate::call::q850::Q850Cause;
+use crate::fault::{Fault, Refusal, RefusalCode};
+use crate::id::LegId;
+use crate::metrics::DropReason;
+use crate::rtp::{MediaPacket, Ssrc};
+use crate::trunk::TrunkReceived;
+use crate::webrtc::{PeerEvent, Received};
+
+impl Switch {
+    /// One datagram from the WebRTC port.
+    pub(super) fn handle_webrtc_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &mut [u8],
+    ) {
+        let key = match self.demux.find(from, datagram) {
+            Ok(key) => key,
+            Err(reason) => return self.metrics.dropped(reason),
+        };
+        let Some(session) = self.sessions.get_mut(key.0) else {
+            return;
+        };
+        let Some(peer) = session.peer.as_mut() else {
+            return self.metrics.dropped(DropReason::UnknownSource);
+        };
+        match peer.handle_datagram(now, from, datagram) {
+            Ok(Received::Control) => {}
+            Ok(Received::Media(packet)) => {
+                let call = session.call;
+                let bridge = call
+                    .and_then(|call| self.calls.get_mut(call.0))
+                    .and_then(|call| call.bridge.as_mut());
+                match (call, bridge) {
+                    (Some(call), Some(bridge)) => {
+                        bridge.handle_packet(LegId::VENDOR, now, &packet);
+                        self.pump(now, call);
+                        self.arm_call(call);
+                    }
+                    _ => self.metrics.dropped(DropReason::NotAnswered),
+                }
+            }
+            Err(reason) => self.metrics.dropped(reason),
+        }
+        self.after_peer(now, key);
+    }
+
+    /// One datagram from a call's trunk socket.
+    pub(super) fn handle_trunk_datagram(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        port: TrunkPort,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) {
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return;
+        };
+        let TrunkLeg::Rtp(leg) = &mut call.trunk.leg else {
+            return self.metrics.dropped(DropReason::NotAnswered);
+        };
+        let received = match port {
+            TrunkPort::Rtp => leg.handle_datagram(now, from, datagram),
+            TrunkPort::Rtcp => leg
+                .handle_rtcp_datagram(now, from, datagram)
+                .map(TrunkReceived::Control),
+        };
+        match received {
+            Ok(TrunkReceived::Media(packet)) => match call.bridge.as_mut() {
+                Some(bridge) => bridge.handle_packet(LegId::TRUNK, now, &packet),
+                None => return self.metrics.dropped(DropReason::NotAnswered),
+            },
+            Ok(TrunkReceived::Control(report)) if report.bye => {
+                return self.trunk_said_bye(now, key);
+            }
+            Ok(TrunkReceived::Control(_)) => {}
+            Err(reason) => return self.metrics.dropped(reason),
+        }
+        self.pump(now, key);
+        self.arm_call(key);
+    }
+
+    /// Moves what the bridge has ready to where it goes, until it has nothing more.
+    pub(super) fn pump(&mut self, now: Instant, key: CallKey) {
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return;
+        };
+        let Some(bridge) = call.bridge.as_mut() else {
+            return;
+        };
+        while let Some((to, output)) = bridge.poll_output(&mut self.payload) {
+            let (marker, payload_type, sequence_number, timestamp, payload_len) = match output {
+                Output::Packet {
+                    kind: _,
+                    marker,
+                    payload_type,
+                    sequence_number,
+                    timestamp,
+                    payload_len,
+                } => (
+                    marker,
+                    payload_type,
+                    sequence_number,
+                    timestamp,
+                    payload_len,
+                ),
+                Output::Digit { digit, duration_ms } if to == LegId::VENDOR => {
+                    if let Some(session) = self.sessions.get(call.session.0) {
+                        session.tell(SessionEvent::Digit { digit, duration_ms });
+                    }
+                    continue;
+                }
+                // The far end hears the caller's digits as RFC 4733 events.
+                Output::Digit { .. } => continue,
+            };
+            let payload = self.payload.get(..payload_len).unwrap_or_default();
+            if to == LegId::VENDOR {
+                let peer = self
+                    .sessions
+                    .get_mut(call.session.0)
+                    .and_then(|session| session.peer.as_mut());
+                let Some(peer) = peer else { continue };
+                let mut datagram = [0; DATAGRAM_BYTES_MAX];
+                let sent = peer.write_rtp(
+                    now,
+                    marker,
+                    payload_type,
+                    sequence_number,
+                    timestamp,
+                    payload,
+                    &mut datagram,
+                );
+                if let Some((len, remote)) = sent {
+                    Self::send_webrtc(
+                        &mut self.outbound,
+                        &self.socket,
+                        &self.metrics,
+                        remote,
+                        &datagram[..len],
+                    );
+                }
+            } else if call.trunk.is_echo() {
+                let ssrc = ECHO_SSRC;
+                let packet = MediaPacket {
+                    marker,
+                    payload_type,
+                    sequence_number,
+                    timestamp,
+                    ssrc,
+                    payload,
+                };
+                bridge.handle_packet(LegId::TRUNK, now, &packet);
+            } else {
+                let ssrc = Ssrc::default();
+                let packet = MediaPacket {
+                    marker,
+                    payload_type,
+                    sequence_number,
+                    timestamp,
+                    ssrc,
+                    payload,
+                };
+                call.trunk.send_rtp(now, &packet, &self.metrics);
+            }
+        }
+    }
+
+    /// Follows up on whatever was done to a session's media leg: its events, its datagrams, its next deadline.
+    pub(super) fn after_peer(&mut self, now: Instant, key: SessionKey) {
+        while let Some(event) = self
+            .sessions
+            .get_mut(key.0)
+            .and_then(|session| session.peer.as_mut()?.poll_event())
+        {
+            self.handle_peer_event(now, key, event);
+        }
+        self.transmit_peer(now, key);
+        self.arm_session(key);
+    }
+
+    /// Sends what a media leg has to say.
+    pub(super) fn transmit_peer(&mut self, now: Instant, key: SessionKey) {
+        let Some(peer) = self
+            .sessions
+            .get_mut(key.0)
+            .and_then(|session| session.peer.as_mut())
+        else {
+            return;
+        };
+        let mut datagram = [0; DATAGRAM_BYTES_MAX];
+        while let Some((len, remote)) = peer.poll_transmit(now, &mut datagram) {
+            Self::send_webrtc(
+                &mut self.outbound,
+                &self.socket,
+                &self.metrics,
+                remote,
+                &datagram[..len],
+            );
+        }
+    }
+
+    fn handle_peer_event(&mut self, now: Instant, key: SessionKey, event: PeerEvent) {
+        match event {
+            PeerEvent::AddressBound(address) => self.demux.bind(address, key),
+            PeerEvent::AddressReleased(address) => self.demux.release(address, key),
+            PeerEvent::PathSelected(remote) => {
+                debug!(session = key.0, %remote, "media path selected")
+            }
+            PeerEvent::Connected {
+                dtls_version,
+                srtp_profile,
+            } => {
+                self.mark_connected(key);
+                debug!(
+                    session = key.0,
+                    ?dtls_version,
+                    ?srtp_profile,
+                    "media leg connected"
+                );
+                if let Some(call) = self.sessions.get(key.0).and_then(|session| session.call) {
+                    self.answer_when_ready(now, call);
+                }
+            }
+            PeerEvent::Direction(_) => self.reformat(now, key),
+            PeerEvent::Failed(refusal) => self.media_failed(now, key, refusal),
+            PeerEvent::ConsentLost => {
+                let message = "the caller's media leg has answered nothing for 30 s (consent lost)";
+                let refusal = Refusal::new(RefusalCode::Timeout, Fault::Caller, message);
+                self.media_failed(now, key, refusal.with_cause(Q850Cause::TIMER_EXPIRY));
+            }
+            PeerEvent::ClosedByPeer => {
+                let refusal = Refusal::new(
+                    RefusalCode::Timeout,
+                    Fault::Caller,
+                    "the caller closed its media leg",
+                );
+                self.media_failed(now, key, refusal.with_cause(Q850Cause::NORMAL));
+            }
+        }
+    }
+
+    /// Sends what waits on the WebRTC port now, for what is done outside the tick.
+    pub(super) fn flush_now(&mut self) {
+        Self::flush(&mut self.outbound, &self.socket, &self.metrics);
+    }
+}
+
+/// The source of reflected packets, as the bridge sees it.
+const ECHO_SSRC: Ssrc = Ssrc(0xec40);

@@ -1,0 +1,404 @@
+//! What a signalling session may ask of the switch: a media leg, a call, hold, digits, an end.
+//!
+//! A session belongs to one tenant and has at most one media leg and one call. The dialect has checked the shape of
+//! what is asked; here it is checked against the tenant, its trunks and the desk.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::debug;
+
+use super::calls::HangUp;
+use super::mailbox::{Mailbox, SessionEvent};
+use super::{CallKey, SessionKey, Switch, SwitchHandle, Timer, entropy, ntp_now};
+use crate::call::rings::Question;
+use crate::config::{TenantConfig, TrunkConfig};
+use crate::fault::{Fault, Refusal, RefusalCode};
+use crate::id::{CallSid, LegId, TenantId, TrunkId};
+use crate::webrtc::{Peer, PeerEntropy};
+
+/// What a dialect's `dial` asks for.
+#[derive(Debug, Clone)]
+pub struct DialRequest {
+    /// Whom to call; empty: whom the route names.
+    pub to: String,
+    /// Over which trunk; none: over that of the tenant's first route.
+    pub trunk_id: Option<TrunkId>,
+    /// Who calls.
+    pub call_from: String,
+    /// Echoed in every CallEvent.
+    pub client_id: String,
+}
+
+/// One signalling session.
+pub(super) struct Session {
+    pub(super) tenant: Arc<TenantConfig>,
+    pub(super) mailbox: Rc<Mailbox>,
+    pub(super) peer: Option<Box<Peer>>,
+    /// ICE and DTLS are done.
+    pub(super) connected: bool,
+    pub(super) call: Option<CallKey>,
+    /// The earliest deadline that the wheel knows of.
+    armed: Option<Instant>,
+}
+
+impl Session {
+    /// The media loop must tick for it.
+    pub(super) fn needs_tick(&self) -> bool {
+        self.peer.is_some()
+    }
+
+    pub(super) fn has_peer(&self) -> bool {
+        self.peer.is_some()
+    }
+
+    pub(super) fn tell(&self, event: SessionEvent) {
+        self.mailbox.put(event);
+    }
+}
+
+impl SwitchHandle {
+    /// Opens a session for `tenant`.
+    pub fn open_session(&self, tenant: Arc<TenantConfig>) -> (SessionKey, Rc<Mailbox>) {
+        let mut switch = self.0.borrow_mut();
+        let mailbox = Rc::new(Mailbox::default());
+        let key = switch.sessions.insert(Session {
+            tenant,
+            mailbox: Rc::clone(&mailbox),
+            peer: None,
+            connected: false,
+            call: None,
+            armed: None,
+        });
+        switch.metrics.sessions_total.increment();
+        switch.publish_gauges();
+        (SessionKey(key), mailbox)
+    }
+
+    /// Ends a session and its call. A lost socket can't be resumed yet, so it is an end like any other.
+    pub fn close_session(&self, key: SessionKey) {
+        let mut switch = self.0.borrow_mut();
+        switch.remove_session(
+            Instant::now(),
+            key,
+            HangUp::caller("the caller's signalling socket was closed"),
+        );
+        switch.flush_now();
+    }
+
+    /// Checks and counts a trickled candidate; an ICE-lite agent learns addresses from checks alone.
+    ///
+    /// # Errors
+    /// It is no candidate.
+    pub fn candidate(&self, key: SessionKey, line: &str) -> Result<(), Refusal> {
+        if line.is_empty() {
+            return Ok(());
+        }
+        let mut switch = self.0.borrow_mut();
+        let session = switch.sessions.get_mut(key.0).ok_or_else(no_session)?;
+        let peer = session.peer.as_mut().ok_or_else(no_session)?;
+        peer.handle_candidate(line).map_err(Refusal::from)
+    }
+
+    /// Takes an SDP offer and answers it: a new media leg, or another negotiation of the one that is there.
+    ///
+    /// # Errors
+    /// Why the offer can't be answered; an existing leg stays as it was.
+    pub fn offer(&self, key: SessionKey, sdp: &str) -> Result<String, Refusal> {
+        let mut switch = self.0.borrow_mut();
+        let now = Instant::now();
+        let session = switch.sessions.get_mut(key.0).ok_or_else(no_session)?;
+        let answer = match session.peer.as_mut() {
+            Some(peer) => peer.renegotiate(now, sdp).map_err(Refusal::from)?,
+            None => switch.new_peer(now, key, sdp)?,
+        };
+        switch.after_peer(now, key);
+        switch.reformat(now, key);
+        switch.flush_now();
+        switch.publish_gauges();
+        switch.wake();
+        Ok(answer)
+    }
+
+    /// May this token be used, and never again? Asks the desk.
+    ///
+    /// # Errors
+    /// The desk's refusal, or [`RefusalCode::Overload`] when it does not answer.
+    pub async fn use_token(
+        &self,
+        tenant_id: TenantId,
+        token: String,
+        expires_unix_s: u64,
+    ) -> Result<(), Refusal> {
+        self.ask(Question::UseToken {
+            tenant_id,
+            token,
+            expires_unix_s,
+        })
+        .await
+    }
+
+    /// Makes a call on `key`'s media leg. Every refusal after this point has its CREATE and HANGUP_COMPLETE; they and
+    /// the refusal's cause reach the session's mailbox like any other call's end.
+    ///
+    /// # Errors
+    /// Why there is no call.
+    pub async fn dial(&self, key: SessionKey, request: DialRequest) -> Result<CallSid, Refusal> {
+        let prepared = self.0.borrow_mut().prepare_call(key, request)?;
+        let question = match &prepared.refused {
+            Some(refusal) => Err(refusal.clone()),
+            None => Ok(Question::OpenCall {
+                call_sid: prepared.call_sid,
+                tenant_id: prepared.tenant_id.clone(),
+                trunk_id: prepared.trunk_id.clone(),
+            }),
+        };
+        let granted = match question {
+            Ok(question) => self.ask(question).await,
+            Err(refusal) => Err(refusal),
+        };
+        let mut switch = self.0.borrow_mut();
+        let result = switch.begin_call(key, prepared, granted);
+        switch.flush_now();
+        switch.publish_gauges();
+        result
+    }
+
+    /// Puts the far end on hold, or takes it back.
+    ///
+    /// # Errors
+    /// If there is no answered call.
+    pub fn hold(&self, key: SessionKey, hold: bool) -> Result<(), Refusal> {
+        let mut switch = self.0.borrow_mut();
+        let call = switch.answered_call_of(key)?;
+        switch.set_hold(call, LegId::VENDOR, hold);
+        Ok(())
+    }
+
+    /// Sends digits to the far end.
+    ///
+    /// # Errors
+    /// If there is no answered call, or the far end takes no telephone-events, or too many digits wait.
+    pub fn send_digits(
+        &self,
+        key: SessionKey,
+        digits: &str,
+        duration_ms: u32,
+    ) -> Result<(), Refusal> {
+        let mut switch = self.0.borrow_mut();
+        let call = switch.answered_call_of(key)?;
+        switch.send_digits_to_trunk(Instant::now(), call, digits, duration_ms)
+    }
+
+    /// The caller hangs up.
+    ///
+    /// # Errors
+    /// If there is no call.
+    pub fn hang_up(&self, key: SessionKey) -> Result<(), Refusal> {
+        let mut switch = self.0.borrow_mut();
+        let call = switch
+            .sessions
+            .get(key.0)
+            .and_then(|session| session.call)
+            .ok_or_else(no_call)?;
+        switch.end_call(Instant::now(), call, HangUp::caller("the caller hung up"));
+        switch.flush_now();
+        Ok(())
+    }
+
+    async fn ask(&self, question: Question) -> Result<(), Refusal> {
+        let (id, answer) = {
+            let switch = &mut *self.0.borrow_mut();
+            switch.asks.ask(&mut switch.to_control, question)?
+        };
+        // A dropped session (its task ended while it waited) must leave no open question behind.
+        let open = OpenAsk { switch: self, id };
+        let answer = answer.await;
+        drop(open);
+        answer
+    }
+}
+
+struct OpenAsk<'a> {
+    switch: &'a SwitchHandle,
+    id: crate::call::rings::AskId,
+}
+
+impl Drop for OpenAsk<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut switch) = self.switch.0.try_borrow_mut() {
+            switch.asks.close(self.id);
+        }
+    }
+}
+
+impl Switch {
+    fn new_peer(&mut self, now: Instant, key: SessionKey, sdp: &str) -> Result<String, Refusal> {
+        let entropy = PeerEntropy(entropy());
+        let (peer, answer) = Peer::accept_offer(now, ntp_now(), &self.peer_config, &entropy, sdp)
+            .map_err(Refusal::from)?;
+        if !self.demux.add_ufrag(peer.local_ufrag(), key) {
+            return Err(Refusal::new(
+                RefusalCode::Internal,
+                Fault::Us,
+                "the ICE ufrag is taken; offer again",
+            ));
+        }
+        let session = self.sessions.get_mut(key.0).ok_or_else(no_session)?;
+        session.peer = Some(Box::new(peer));
+        Ok(answer)
+    }
+
+    /// Ends what `key` has and forgets it.
+    pub(super) fn remove_session(&mut self, now: Instant, key: SessionKey, hang_up: HangUp) {
+        if let Some(call) = self.sessions.get(key.0).and_then(|session| session.call) {
+            self.end_call(now, call, hang_up);
+        }
+        self.close_peer(now, key);
+        if self.sessions.contains(key.0) {
+            self.sessions.remove(key.0);
+        }
+        self.demux.remove(key);
+        self.publish_gauges();
+    }
+
+    /// Drops a media leg without a word.
+    pub(super) fn drop_peer(&mut self, key: SessionKey) {
+        if let Some(session) = self.sessions.get_mut(key.0) {
+            session.peer = None;
+            session.connected = false;
+        }
+        self.demux.remove(key);
+    }
+
+    /// Says goodbye on a media leg and drops it.
+    pub(super) fn close_peer(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key.0) else {
+            return;
+        };
+        session.connected = false;
+        if let Some(peer) = session.peer.as_mut() {
+            peer.close(now);
+        }
+        self.transmit_peer(now, key);
+        if let Some(session) = self.sessions.get_mut(key.0) {
+            session.peer = None;
+        }
+        self.demux.remove(key);
+    }
+
+    /// The media leg of `key` is gone: so is its call, or the session hears of it.
+    pub(super) fn media_failed(&mut self, now: Instant, key: SessionKey, refusal: Refusal) {
+        let Some(session) = self.sessions.get(key.0) else {
+            return;
+        };
+        debug!(tenant_id = %session.tenant.tenant_id, shard = self.shard.0, reason = refusal.message, "media leg ended");
+        match session.call {
+            Some(call) => self.end_call(now, call, HangUp::from(&refusal)),
+            None => session.tell(SessionEvent::MediaFailed(refusal)),
+        }
+        self.close_peer(now, key);
+    }
+
+    /// A session's timers: its media leg's.
+    pub(super) fn session_due(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key.0) else {
+            return;
+        };
+        session.armed = None;
+        if let Some(peer) = session.peer.as_mut()
+            && peer.poll_timeout().is_some_and(|due| due <= now)
+        {
+            peer.handle_timeout(now);
+        }
+        self.after_peer(now, key);
+    }
+
+    /// Makes the wheel know of the session's next deadline.
+    pub(super) fn arm_session(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key.0) else {
+            return;
+        };
+        let Some(due) = session.peer.as_ref().and_then(|peer| peer.poll_timeout()) else {
+            return;
+        };
+        if session.armed.is_none_or(|armed| due < armed) {
+            session.armed = Some(due);
+            self.wheel.schedule(due, Timer::Session(key));
+        }
+    }
+
+    pub(super) fn mark_connected(&mut self, key: SessionKey) {
+        if let Some(session) = self.sessions.get_mut(key.0) {
+            session.connected = true;
+        }
+    }
+
+    /// Which trunk `request` means.
+    pub(super) fn choose_trunk(
+        &self,
+        tenant: &TenantConfig,
+        request: &DialRequest,
+    ) -> Result<(Arc<TrunkConfig>, String), (TrunkId, Refusal)> {
+        let route = tenant.routes.iter().find(|route| route.vendor == "browser");
+        let wanted = request
+            .trunk_id
+            .as_ref()
+            .or(route.map(|route| &route.trunk_id));
+        let Some(wanted) = wanted else {
+            let message =
+                "the tenant has no route for browser callers and the dial names no trunk_id";
+            let refusal = Refusal::new(RefusalCode::NotFound, Fault::Config, message);
+            // Invariant: the literal fits the alphabet of ids.
+            #[expect(clippy::expect_used, reason = "see the line above")]
+            return Err(("none".parse().expect("a valid id"), refusal));
+        };
+        let owned = self
+            .config
+            .trunks
+            .get(wanted)
+            .filter(|trunk| trunk.tenant_id == tenant.tenant_id);
+        let Some(trunk) = owned else {
+            let refusal = Refusal::new(
+                RefusalCode::Scope,
+                Fault::Caller,
+                format!("the tenant has no trunk {wanted}"),
+            );
+            return Err((wanted.clone(), refusal));
+        };
+        let to = match (
+            request.to.as_str(),
+            route.and_then(|route| route.to.as_deref()),
+        ) {
+            ("", Some(to)) => to.to_owned(),
+            (to, _) => to.to_owned(),
+        };
+        Ok((Arc::clone(trunk), to))
+    }
+
+    fn answered_call_of(&self, key: SessionKey) -> Result<CallKey, Refusal> {
+        let call = self
+            .sessions
+            .get(key.0)
+            .and_then(|session| session.call)
+            .ok_or_else(no_call)?;
+        if !self.is_answered(call) {
+            let message = "the call is not answered yet";
+            return Err(Refusal::new(RefusalCode::Malformed, Fault::Caller, message));
+        }
+        Ok(call)
+    }
+}
+
+fn no_session() -> Refusal {
+    Refusal::new(RefusalCode::Internal, Fault::Us, "the session is closed")
+}
+
+fn no_call() -> Refusal {
+    Refusal::new(
+        RefusalCode::Malformed,
+        Fault::Caller,
+        "there is no call on this socket",
+    )
+}

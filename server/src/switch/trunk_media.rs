@@ -1,0 +1,456 @@
+//! The trunk side of a call on its shard: which leg it is, and the media sockets that it owns while it lives.
+//!
+//! One even port per call from the trunk's range, RTCP on the next one unless it is muxed (contracts section 1). What
+//! is said to the far end about the call is the control thread's; what is on the wire is [`crate::trunk`]'s.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use shards::ShardIndex;
+use shards::udp::UdpSocket;
+use tracing::warn;
+
+use super::calls::HangUp;
+use super::{CallKey, DATAGRAM_BYTES_MAX, Switch, entropy, ntp_now};
+use crate::bridge::StreamFormat;
+use crate::call::q850::Q850Cause;
+use crate::call::rings::TrunkMedia;
+use crate::config::{EchoCodec, TrunkConfig, TrunkKind};
+use crate::fault::{Fault, Refusal, RefusalCode};
+use crate::metrics::{DropReason, ShardMetrics};
+use crate::rtp::{LegStatistics, MediaPacket, PayloadType};
+use crate::trunk::{MediaPorts, RtpLeg, RtpLegConfig};
+
+/// Ports tried before a set-up is refused, when others on this host sit on ours.
+const BIND_TRIES_MAX: usize = 8;
+/// Socket buffers of one call: 200 ms of the fattest codec is below a tenth of it.
+const SOCKET_BUFFER_BYTES: usize = 64 << 10;
+/// Datagrams taken from one trunk socket per tick; a flood waits, or is dropped by the kernel.
+const DATAGRAMS_PER_TURN_MAX: usize = 32;
+
+/// One side of a call: the far end.
+pub(super) struct TrunkSide {
+    pub(super) config: Arc<TrunkConfig>,
+    pub(super) leg: TrunkLeg,
+    sockets: Option<MediaSockets>,
+    /// The control thread knows that the far end is gone.
+    pub(super) ended: bool,
+}
+
+/// The media leg, once the far end has answered.
+pub(super) enum TrunkLeg {
+    /// Not answered yet.
+    Pending,
+    /// Our own echo.
+    Echo(EchoCodec),
+    /// RTP with a far end.
+    Rtp(Box<RtpLeg>),
+}
+
+/// Which of a call's two sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TrunkPort {
+    Rtp,
+    Rtcp,
+}
+
+struct MediaSockets {
+    port: u16,
+    range: (u16, u16),
+    rtp: UdpSocket,
+    rtcp: Option<UdpSocket>,
+}
+
+/// Who owns which port of which range on this shard.
+#[derive(Debug)]
+pub(super) struct TrunkPorts {
+    shard: ShardIndex,
+    shards: u16,
+    by_range: BTreeMap<(u16, u16), MediaPorts>,
+}
+
+impl TrunkPorts {
+    pub(super) fn new(shard: ShardIndex, shards: u16) -> Self {
+        Self {
+            shard,
+            shards,
+            by_range: BTreeMap::new(),
+        }
+    }
+
+    /// Ports in use now, over all ranges.
+    pub(super) fn in_use(&self) -> usize {
+        self.by_range.values().map(MediaPorts::in_use).sum()
+    }
+
+    fn of(&mut self, range: (u16, u16)) -> &mut MediaPorts {
+        let (shard, shards) = (self.shard, self.shards);
+        self.by_range
+            .entry(range)
+            .or_insert_with(|| MediaPorts::new(range.0..=range.1, shard, shards))
+    }
+}
+
+impl TrunkSide {
+    /// What the trunk leg sends and takes: `None` before the far end answered, `Some(None)` for an echo that takes the
+    /// caller's own format.
+    pub(super) fn format(&self) -> Option<Option<StreamFormat>> {
+        match &self.leg {
+            TrunkLeg::Pending => None,
+            TrunkLeg::Echo(EchoCodec::Pcmu) => Some(Some(echo_pcmu())),
+            TrunkLeg::Echo(EchoCodec::Opus) => Some(Some(echo_opus())),
+            TrunkLeg::Echo(EchoCodec::Same) => Some(None),
+            TrunkLeg::Rtp(leg) => Some(Some(*leg.format())),
+        }
+    }
+
+    /// `codec = "opus"` of an echo: decoded and encoded again though both sides speak Opus.
+    pub(super) fn forces_transcoding(&self) -> bool {
+        matches!(self.leg, TrunkLeg::Echo(EchoCodec::Opus))
+    }
+
+    pub(super) fn is_echo(&self) -> bool {
+        matches!(self.leg, TrunkLeg::Echo(_))
+    }
+
+    /// When the far end's last packet came; `None` for legs that can't fall silent.
+    pub(super) fn last_media_at(&self) -> Option<Instant> {
+        match &self.leg {
+            TrunkLeg::Rtp(leg) => Some(leg.last_media_at()),
+            TrunkLeg::Pending | TrunkLeg::Echo(_) => None,
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        match &self.leg {
+            TrunkLeg::Rtp(leg) => leg.poll_timeout(),
+            TrunkLeg::Pending | TrunkLeg::Echo(_) => None,
+        }
+    }
+
+    /// Format and figures of the leg; none for an echo, which has no network of its own.
+    pub(super) fn statistics(&self) -> Option<(StreamFormat, LegStatistics)> {
+        match &self.leg {
+            TrunkLeg::Rtp(leg) => Some((*leg.format(), leg.statistics())),
+            TrunkLeg::Echo(_) | TrunkLeg::Pending => None,
+        }
+    }
+
+    /// Where the far end finds our media socket.
+    pub(super) fn advertised_rtp(&self) -> Option<SocketAddr> {
+        let sockets = self.sockets.as_ref()?;
+        let bound = self
+            .config
+            .internal_rtp_ip
+            .unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        Some(SocketAddr::new(
+            self.config.external_rtp_ip.unwrap_or(bound),
+            sockets.port,
+        ))
+    }
+
+    /// One packet to the far end.
+    pub(super) fn send_rtp(
+        &mut self,
+        now: Instant,
+        packet: &MediaPacket<'_>,
+        metrics: &ShardMetrics,
+    ) {
+        let (TrunkLeg::Rtp(leg), Some(sockets)) = (&mut self.leg, &self.sockets) else {
+            return;
+        };
+        let mut datagram = [0; DATAGRAM_BYTES_MAX];
+        let written = leg.write_rtp(
+            now,
+            packet.marker,
+            packet.payload_type,
+            packet.sequence_number,
+            packet.timestamp,
+            packet.payload,
+            &mut datagram,
+        );
+        // None only for a payload that fits no datagram, which no bridge makes.
+        let Some((len, remote)) = written else {
+            return metrics.dropped(DropReason::Oversized);
+        };
+        match sockets.rtp.send_to(&datagram[..len], remote) {
+            Ok(_) => metrics.trunk_packets_sent.increment(),
+            Err(_) => metrics.dropped(DropReason::SendFailed),
+        }
+    }
+}
+
+impl Switch {
+    /// A trunk side for a new call, with its sockets bound.
+    ///
+    /// # Errors
+    /// "no media ports" with cause 34.
+    pub(super) fn new_trunk_side(
+        &mut self,
+        trunk: &Arc<TrunkConfig>,
+    ) -> Result<TrunkSide, Refusal> {
+        let sockets = match &trunk.kind {
+            TrunkKind::Echo(_) => None,
+            TrunkKind::Rtp { rtcp_mux, .. } => Some(self.bind_media_sockets(trunk, *rtcp_mux)?),
+            TrunkKind::Sip | TrunkKind::WebSocket => {
+                let message = format!(
+                    "trunk {} is of a kind that this version does not carry",
+                    trunk.trunk_id
+                );
+                return Err(Refusal::new(RefusalCode::NotFound, Fault::Config, message));
+            }
+        };
+        Ok(TrunkSide {
+            config: Arc::clone(trunk),
+            leg: TrunkLeg::Pending,
+            sockets,
+            ended: false,
+        })
+    }
+
+    fn bind_media_sockets(
+        &mut self,
+        trunk: &TrunkConfig,
+        rtcp_mux: bool,
+    ) -> Result<MediaSockets, Refusal> {
+        let range = (trunk.rtp_start_port, trunk.rtp_end_port);
+        let ip = trunk
+            .internal_rtp_ip
+            .unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let bind = |port: u16| {
+            UdpSocket::bind(
+                SocketAddr::new(ip, port),
+                SOCKET_BUFFER_BYTES,
+                SOCKET_BUFFER_BYTES,
+            )
+        };
+        let mut busy = Vec::new();
+        let mut bound = None;
+        while bound.is_none() && busy.len() < BIND_TRIES_MAX {
+            let Some(port) = self.trunk_ports.of(range).allocate() else {
+                break;
+            };
+            let pair = bind(port).and_then(|rtp| {
+                Ok((
+                    rtp,
+                    if rtcp_mux {
+                        None
+                    } else {
+                        Some(bind(port + 1)?)
+                    },
+                ))
+            });
+            match pair {
+                Ok((rtp, rtcp)) => {
+                    bound = Some(MediaSockets {
+                        port,
+                        range,
+                        rtp,
+                        rtcp,
+                    })
+                }
+                Err(error) => {
+                    warn!(port, %error, trunk_id = %trunk.trunk_id, "a media port of the trunk's range is not ours");
+                    busy.push(port);
+                }
+            }
+        }
+        for port in busy {
+            self.trunk_ports.of(range).release(port);
+        }
+        bound.ok_or_else(|| {
+            Refusal::new(RefusalCode::Limit, Fault::Us, "no media ports")
+                .with_cause(Q850Cause::NO_CIRCUIT)
+        })
+    }
+
+    /// Lets the media loop hear a call's trunk sockets.
+    pub(super) fn register_trunk_sockets(&mut self, key: CallKey) {
+        let Some(sockets) = self
+            .calls
+            .get(key.0)
+            .and_then(|call| call.trunk.sockets.as_ref())
+        else {
+            return;
+        };
+        let rtp = self
+            .trunk_sockets
+            .insert(socket_key(key, TrunkPort::Rtp), &sockets.rtp);
+        let rtcp = match &sockets.rtcp {
+            Some(rtcp) => self
+                .trunk_sockets
+                .insert(socket_key(key, TrunkPort::Rtcp), rtcp),
+            None => Ok(()),
+        };
+        if let Err(error) = rtp.and(rtcp) {
+            warn!(%error, "a trunk socket can't be polled; its call will end for lack of media");
+        }
+    }
+
+    /// The far end has answered with `media`.
+    pub(super) fn trunk_answered(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        media: TrunkMedia,
+    ) -> Result<(), Refusal> {
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return Ok(());
+        };
+        call.trunk.leg = match media {
+            TrunkMedia::Echo(codec) => TrunkLeg::Echo(codec),
+            TrunkMedia::Rtp {
+                remote,
+                rtcp_mux,
+                format,
+            } => {
+                let config = RtpLegConfig {
+                    remote,
+                    rtcp_mux,
+                    format,
+                    entropy: entropy(),
+                };
+                TrunkLeg::Rtp(Box::new(RtpLeg::new(config, now)))
+            }
+        };
+        Ok(())
+    }
+
+    /// Takes what waits on the trunk sockets that `ready` names.
+    pub(super) fn drain_trunk_socket(&mut self, now: Instant, socket: u64) {
+        let (key, port) = socket_of(socket);
+        let mut datagram = [0; DATAGRAM_BYTES_MAX];
+        for _ in 0..DATAGRAMS_PER_TURN_MAX {
+            let Some(sockets) = self
+                .calls
+                .get(key.0)
+                .and_then(|call| call.trunk.sockets.as_ref())
+            else {
+                return;
+            };
+            let socket = match (port, &sockets.rtcp) {
+                (TrunkPort::Rtcp, Some(rtcp)) => rtcp,
+                _ => &sockets.rtp,
+            };
+            let received = socket.receive_one(&mut datagram);
+            // An error is an ICMP answer to an earlier send: the next call tells the truth.
+            let Ok(Some((len, from, truncated))) = received else {
+                return;
+            };
+            if truncated {
+                self.metrics.dropped(DropReason::Oversized);
+                continue;
+            }
+            self.metrics.trunk_packets_received.increment();
+            self.handle_trunk_datagram(now, key, port, from, &datagram[..len]);
+        }
+    }
+
+    /// The trunk leg's own timers: RTCP.
+    pub(super) fn trunk_due(&mut self, now: Instant, key: CallKey) {
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return;
+        };
+        let (TrunkLeg::Rtp(leg), Some(sockets)) = (&mut call.trunk.leg, &call.trunk.sockets) else {
+            return;
+        };
+        let mut datagram = [0; DATAGRAM_BYTES_MAX];
+        while let Some((len, remote)) = leg.poll_report(now, ntp_now(), &mut datagram) {
+            send_rtcp(sockets, &datagram[..len], remote, &self.metrics);
+        }
+    }
+
+    /// Says goodbye on the wire, closes the sockets and gives the ports back.
+    pub(super) fn release_trunk_side(&mut self, now: Instant, side: &mut TrunkSide) {
+        let Some(sockets) = side.sockets.take() else {
+            return;
+        };
+        if let TrunkLeg::Rtp(leg) = &mut side.leg
+            && !side.ended
+        {
+            let mut datagram = [0; DATAGRAM_BYTES_MAX];
+            if let Some((len, remote)) = leg.write_bye(now, ntp_now(), &mut datagram) {
+                send_rtcp(&sockets, &datagram[..len], remote, &self.metrics);
+            }
+        }
+        for socket in std::iter::once(&sockets.rtp).chain(&sockets.rtcp) {
+            if let Err(error) = self.trunk_sockets.remove(socket) {
+                warn!(%error, "a trunk socket could not be taken off the poll set");
+            }
+        }
+        self.trunk_ports.of(sockets.range).release(sockets.port);
+    }
+
+    /// RTCP BYE is how a far end without signalling hangs up.
+    pub(super) fn trunk_said_bye(&mut self, now: Instant, key: CallKey) {
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return;
+        };
+        if matches!(call.trunk.config.kind, TrunkKind::Rtp { .. }) {
+            let text = "the far end hung up (RTCP BYE)".into();
+            self.end_call(
+                now,
+                key,
+                HangUp {
+                    cause: Q850Cause::NORMAL,
+                    fault: Fault::Trunk,
+                    text,
+                },
+            );
+        }
+    }
+}
+
+fn send_rtcp(sockets: &MediaSockets, datagram: &[u8], remote: SocketAddr, metrics: &ShardMetrics) {
+    let socket = sockets.rtcp.as_ref().unwrap_or(&sockets.rtp);
+    match socket.send_to(datagram, remote) {
+        Ok(_) => metrics.trunk_packets_sent.increment(),
+        Err(_) => metrics.dropped(DropReason::SendFailed),
+    }
+}
+
+fn socket_key(key: CallKey, port: TrunkPort) -> u64 {
+    (key.0 as u64) << 1 | u64::from(port == TrunkPort::Rtcp)
+}
+
+/// The call that owns a socket.
+pub(super) fn call_of(socket: u64) -> CallKey {
+    socket_of(socket).0
+}
+
+fn socket_of(socket: u64) -> (CallKey, TrunkPort) {
+    let port = if socket & 1 == 1 {
+        TrunkPort::Rtcp
+    } else {
+        TrunkPort::Rtp
+    };
+    (CallKey((socket >> 1) as usize), port)
+}
+
+/// What an echo trunk on PCMU speaks: static payload types of RFC 3551, events at 8 kHz.
+fn echo_pcmu() -> StreamFormat {
+    StreamFormat {
+        codec: crate::bridge::Codec::Pcmu,
+        payload_type: PayloadType(0),
+        ptime_ms: 20,
+        telephone_event: Some(crate::bridge::TelephoneEventFormat {
+            payload_type: PayloadType(101),
+            clock_rate_hz: 8_000,
+        }),
+    }
+}
+
+/// What an echo trunk on Opus speaks.
+fn echo_opus() -> StreamFormat {
+    StreamFormat {
+        codec: crate::bridge::Codec::Opus,
+        payload_type: PayloadType(111),
+        ptime_ms: 20,
+        telephone_event: Some(crate::bridge::TelephoneEventFormat {
+            payload_type: PayloadType(110),
+            clock_rate_hz: 48_000,
+        }),
+    }
+}

@@ -1,0 +1,286 @@
+//! The media loop: one turn per tick while anything lives, asleep on the doorbell while nothing does.
+//!
+//! A turn takes the control thread's messages, drains the WebRTC port in batches, then the trunk sockets that have
+//! something, lets the timers fire, and sends. A panic while a packet or a timer is handled ends that one call.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shards::doorbell::DoorbellListener;
+use shards::guard;
+use shards::ring::Consumer;
+use shards::tick::Tick;
+use shards::udp::ReceiveBatch;
+use tracing::{error, info};
+
+use super::calls::HangUp;
+use super::mailbox::SessionEvent;
+use super::{CallKey, DATAGRAM_BYTES_MAX, SessionKey, Switch, SwitchHandle, Timer};
+use crate::call::q850::Q850Cause;
+use crate::call::rings::ToShard;
+use crate::fault::Fault;
+use crate::metrics::ShardMetrics;
+
+/// Batches drained from the WebRTC port in one turn before the timers get theirs.
+const BATCHES_PER_TURN_MAX: usize = 16;
+/// Messages taken from the control thread in one turn.
+const MESSAGES_PER_TURN_MAX: usize = 256;
+
+/// Runs the shard's media until the control thread says stop. `on_wake` runs at every turn, for what else the doorbell
+/// rings for.
+pub async fn media_loop(
+    switch: SwitchHandle,
+    mut from_control: Consumer<ToShard>,
+    mut doorbell: DoorbellListener,
+    mut on_wake: impl FnMut(),
+) {
+    let (metrics, tick_period, batch_packets) = {
+        let switch = switch.0.borrow();
+        let settings = &switch.shards_config;
+        (
+            Arc::clone(&switch.metrics),
+            Duration::from_micros(settings.tick_us.into()),
+            settings.udp_batch_packets,
+        )
+    };
+    let mut received = ReceiveBatch::new(batch_packets, DATAGRAM_BYTES_MAX);
+    let mut ready_sockets = Vec::new();
+    let mut tick = Tick::new(tick_period);
+    loop {
+        let idle = {
+            let mut switch = switch.0.borrow_mut();
+            switch.idle = !switch.is_busy();
+            switch.publish_gauges();
+            switch.idle
+        };
+        if idle {
+            if let Err(error) = doorbell.wait().await {
+                // The tick still drives everything, only dearer.
+                error!(%error, "waiting for the doorbell failed");
+                shards::executor::sleep(tick_period).await;
+            }
+            tick.restart();
+        } else {
+            tick.next().await;
+        }
+        let turn = Busy::start(&metrics);
+        on_wake();
+        if take_messages(&switch, &mut from_control).is_break() {
+            return;
+        }
+        for _ in 0..BATCHES_PER_TURN_MAX {
+            if !switch.0.borrow_mut().drain_webrtc_port(&mut received) {
+                break;
+            }
+            shards::executor::yield_if_needed().await;
+        }
+        let mut switch = switch.0.borrow_mut();
+        switch.drain_trunk_sockets(&mut ready_sockets);
+        switch.fire_timers();
+        switch.flush_now();
+        drop(turn);
+    }
+}
+
+/// Time in which the media task worked.
+struct Busy<'a> {
+    metrics: &'a ShardMetrics,
+    since: Instant,
+}
+
+impl<'a> Busy<'a> {
+    fn start(metrics: &'a ShardMetrics) -> Self {
+        metrics.wakeups.increment();
+        Self {
+            metrics,
+            since: Instant::now(),
+        }
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.metrics
+            .busy_ns
+            .add(u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX));
+    }
+}
+
+fn take_messages(
+    switch: &SwitchHandle,
+    from_control: &mut Consumer<ToShard>,
+) -> std::ops::ControlFlow<()> {
+    let mut switch = switch.0.borrow_mut();
+    for _ in 0..MESSAGES_PER_TURN_MAX {
+        let Some(message) = from_control.pop() else {
+            break;
+        };
+        let now = Instant::now();
+        match message {
+            ToShard::Answer(id, answer) => switch.asks.answered(id, answer),
+            ToShard::Trunk(call_sid, progress) => switch.trunk_progress(now, call_sid, progress),
+            ToShard::EndCall {
+                call_sid,
+                cause,
+                fault,
+            } => switch.end_call_by_sid(now, call_sid, cause, fault),
+            ToShard::Drain => switch.drain(),
+            ToShard::Stop => {
+                switch.stop(now);
+                return std::ops::ControlFlow::Break(());
+            }
+        }
+    }
+    std::ops::ControlFlow::Continue(())
+}
+
+impl Switch {
+    /// One batch from the WebRTC port; `true` if it was full, so that there may be more.
+    fn drain_webrtc_port(&mut self, batch: &mut ReceiveBatch) -> bool {
+        let count = match self.socket.receive(batch) {
+            Ok(count) => count,
+            // ICMP errors of earlier sends come here; the next call tells the truth.
+            Err(error) => {
+                tracing::debug!(%error, "receiving on the WebRTC port failed");
+                0
+            }
+        };
+        self.metrics.webrtc_packets_received.add(count as u64);
+        let now = Instant::now();
+        for (from, datagram, truncated) in batch.packets_mut() {
+            if truncated {
+                self.metrics.dropped(crate::metrics::DropReason::Oversized);
+                continue;
+            }
+            let session = self.demux.find(from, datagram).ok();
+            let handled = guard::catch(|| self.handle_webrtc_datagram(now, from, datagram));
+            if let (Err(panicked), Some(session)) = (handled, session) {
+                self.after_panic(now, Timer::Session(session), &panicked.message);
+            }
+        }
+        count == batch.capacity()
+    }
+
+    fn drain_trunk_sockets(&mut self, ready: &mut Vec<u64>) {
+        ready.clear();
+        self.trunk_sockets.ready(|socket| ready.push(socket));
+        let now = Instant::now();
+        for &socket in ready.iter() {
+            if let Err(panicked) = guard::catch(|| self.drain_trunk_socket(now, socket)) {
+                self.after_panic(
+                    now,
+                    Timer::Call(super::trunk_media::call_of(socket)),
+                    &panicked.message,
+                );
+            }
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let now = Instant::now();
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.expire(now, |timer| due.push(timer));
+        for timer in due.drain(..) {
+            let handled = guard::catch(|| match timer {
+                Timer::Session(session) => self.session_due(now, session),
+                Timer::Call(call) => self.call_due(now, call),
+            });
+            if let Err(panicked) = handled {
+                self.after_panic(now, timer, &panicked.message);
+            }
+        }
+        self.due = due;
+    }
+
+    /// A packet or a timer of one call panicked: that call ends, the shard goes on.
+    fn after_panic(&mut self, now: Instant, whose: Timer, message: &str) {
+        self.metrics.panics.increment();
+        error!(
+            shard = self.shard.0,
+            message, "a panic on the media path; its call ends"
+        );
+        let hang_up = HangUp {
+            cause: Q850Cause::TEMPORARY_FAILURE,
+            fault: Fault::Us,
+            text: "internal error".into(),
+        };
+        let session = match whose {
+            Timer::Session(session) => Some(session),
+            Timer::Call(call) => self.calls.get(call.0).map(|call| call.session),
+        };
+        let call = match whose {
+            Timer::Session(session) => self
+                .sessions
+                .get(session.0)
+                .and_then(|session| session.call),
+            Timer::Call(call) => Some(call),
+        };
+        if let Some(call) = call {
+            self.end_call(now, call, hang_up);
+        }
+        // Its state is not to be trusted, so it gets no goodbye.
+        if let Some(session) = session {
+            self.drop_peer(session);
+        }
+    }
+
+    fn end_call_by_sid(
+        &mut self,
+        now: Instant,
+        call_sid: crate::id::CallSid,
+        cause: Q850Cause,
+        fault: Fault,
+    ) {
+        let Some(&key) = self.calls_by_sid.get(&call_sid) else {
+            return;
+        };
+        let text = match cause {
+            Q850Cause::TEMPORARY_FAILURE => "ended by the gateway: it drains",
+            _ => "ended by the operator",
+        };
+        self.end_call(
+            now,
+            key,
+            HangUp {
+                cause,
+                fault,
+                text: text.into(),
+            },
+        );
+    }
+
+    fn drain(&mut self) {
+        info!(shard = self.shard.0, calls = self.calls.len(), "draining");
+        self.draining = true;
+        for (_, session) in &self.sessions {
+            session.tell(SessionEvent::Drain);
+        }
+    }
+
+    fn stop(&mut self, now: Instant) {
+        let calls: Vec<CallKey> = self.calls.iter().map(|(key, _)| CallKey(key)).collect();
+        for call in calls {
+            let text = "the gateway stops".into();
+            self.end_call(
+                now,
+                call,
+                HangUp {
+                    cause: Q850Cause::TEMPORARY_FAILURE,
+                    fault: Fault::Us,
+                    text,
+                },
+            );
+        }
+        let sessions: Vec<SessionKey> = self
+            .sessions
+            .iter()
+            .map(|(key, _)| SessionKey(key))
+            .collect();
+        for session in sessions {
+            self.tell(session, SessionEvent::Stop);
+            self.close_peer(now, session);
+        }
+        self.flush_now();
+        self.publish_gauges();
+    }
+}
