@@ -1,17 +1,377 @@
-//! The whole gateway as one running process: control thread, shards, and what happens at start and stop.
+//! The whole gateway as one running process: what starts in which order, and how it ends.
+//!
+//! Everything that can fail at start fails before `/readyz` says yes: limits, key files, ports, executors. The control
+//! thread is the calling thread; when it returns, the shards have been told to stop and are joined.
 
+mod control_core;
+
+use std::cell::RefCell;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use shards::ShardIndex;
+use shards::doorbell::{Doorbell, DoorbellListener};
+use shards::executor::{self, Executor, ExecutorError, ExecutorSettings, MemlockError, task};
+use shards::listener::Listener;
+use shards::mesh::{MeshEnd, mesh};
+use shards::ring::{Consumer, Producer, ring};
+use shards::tls::{self, LiveConnection, TlsConfigError};
+use shards::udp::UdpSocket;
 use thiserror::Error;
+use tracing::{info, warn};
 
+use crate::auth::{GatewayKey, InvalidGatewayKey};
+use crate::call::rings::{ToControl, ToShard};
 use crate::config::{GatewayConfig, ShardsConfig};
+use crate::control::{self, AdminListener, ControlError, ControlInputs, ShardLink};
+use crate::ingress::{AddressLimits, Front, accept_loop, adopt_handed_over};
+use crate::metrics::{ProcessState, ShardMetrics};
+use crate::switch::turn::media_loop;
+use crate::switch::{SwitchHandle, SwitchParts, interface_addresses};
+use crate::webrtc::PeerConfig;
+use crate::webrtc::dtls::{DtlsIdentity, DtlsIdentityError};
+
+/// Connections that the kernel keeps for a listener that is busy.
+const BACKLOG: u32 = 1024;
+/// How long sessions may take to say goodbye when the gateway stops.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why the gateway did not start, or ended other than by a drain.
 #[derive(Debug, Error)]
-pub enum ServeError {}
+pub enum ServeError {
+    /// Too little locked memory for io_uring.
+    #[error(transparent)]
+    Memlock(#[from] MemlockError),
+    /// A key file can't be read.
+    #[error("{path}: {source}")]
+    File {
+        /// As configured.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The TLS certificate and key.
+    #[error(transparent)]
+    Tls(#[from] TlsConfigError),
+    /// `[server] token_key_file`
+    #[error("[server] token_key_file: {0}")]
+    TokenKey(#[from] InvalidGatewayKey),
+    /// The DTLS certificate could not be made.
+    #[error("DTLS: {0}")]
+    Dtls(#[from] DtlsIdentityError),
+    /// A shard could not bind its sockets.
+    #[error("shard {shard}: {what}: {source}")]
+    Socket {
+        /// Which shard.
+        shard: ShardIndex,
+        /// Which socket.
+        what: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// No address for ICE candidates.
+    #[error("[webrtc] advertised_ips is empty and the interfaces can't be listed: {0}")]
+    Interfaces(io::Error),
+    /// A doorbell needs a file descriptor.
+    #[error("no file descriptor for a doorbell: {0}")]
+    Doorbell(io::Error),
+    /// A shard's executor.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// The control thread.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+}
 
 /// Runs until the gateway has drained.
 ///
 /// # Errors
 /// A part could not start, or died.
-pub fn run(_config: GatewayConfig, _shards: ShardsConfig) -> Result<(), ServeError> {
-    Ok(())
+pub fn run(config: GatewayConfig, shards_config: ShardsConfig) -> Result<(), ServeError> {
+    let parts = Parts::prepare(config, shards_config)?;
+    let process = Arc::clone(&parts.process);
+    let control_core = parts.shards_config.control_core;
+    let started = parts.start_shards()?;
+
+    control_core::place(control_core);
+    process.ready.store(true, Ordering::Relaxed);
+    info!(shards = started.executors.len(), "the gateway is ready");
+    let ended = control::run(started.control);
+    process.ready.store(false, Ordering::Relaxed);
+    for executor in started.executors {
+        if let Err(error) = executor.join() {
+            tracing::error!(%error, "a shard ended badly");
+        }
+    }
+    ended.map_err(ServeError::from)
+}
+
+/// What all shards share, made once.
+struct Parts {
+    config: Arc<GatewayConfig>,
+    shards_config: Arc<ShardsConfig>,
+    process: Arc<ProcessState>,
+    tls: Arc<rustls::ServerConfig>,
+    gateway_key: Option<Arc<GatewayKey>>,
+    dtls: Arc<DtlsIdentity>,
+    candidate_ips: Vec<IpAddr>,
+    admin: AdminListener,
+}
+
+struct Started {
+    executors: Vec<Executor<()>>,
+    control: ControlInputs,
+}
+
+impl Parts {
+    fn prepare(config: GatewayConfig, shards_config: ShardsConfig) -> Result<Self, ServeError> {
+        executor::check_memlock(shards_config.cores.len())?;
+        // An error means that somebody installed it before us, which is as good.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let tls = tls::server_config(
+            &read(&config.server.cert_file)?,
+            &read(&config.server.key_file)?,
+        )?;
+        let gateway_key = match &config.server.token_key_file {
+            Some(path) => Some(Arc::new(GatewayKey::from_pem(&read(path)?)?)),
+            None => None,
+        };
+        let candidate_ips = match config.webrtc.advertised_ips.as_slice() {
+            [] => interface_addresses().map_err(ServeError::Interfaces)?,
+            ips => ips.to_vec(),
+        };
+        info!(candidates = ?candidate_ips, "addresses of our ICE candidates");
+        let admin = AdminListener::bind(config.admin.listen)?;
+        Ok(Self {
+            dtls: Arc::new(DtlsIdentity::generate()?),
+            tls,
+            gateway_key,
+            candidate_ips,
+            admin,
+            process: Arc::new(ProcessState::default()),
+            config: Arc::new(config),
+            shards_config: Arc::new(shards_config),
+        })
+    }
+
+    fn start_shards(self) -> Result<Started, ServeError> {
+        let settings = Arc::clone(&self.shards_config);
+        let count = settings.cores.len();
+        let doorbells: Vec<Arc<Doorbell>> = (0..count)
+            .map(|_| Doorbell::new())
+            .collect::<Result<_, _>>()
+            .map_err(ServeError::Doorbell)?;
+        let mesh_ends = mesh::<LiveConnection>(&doorbells, settings.hand_off_ring_slots);
+        let (report, reports) = mpsc::channel();
+        let mut links = Vec::with_capacity(count);
+        let mut executors = Vec::with_capacity(count);
+        for (index, (core, mesh_end)) in settings.cores.iter().copied().zip(mesh_ends).enumerate() {
+            let shard = ShardIndex(index as u16);
+            let doorbell = Arc::clone(&doorbells[index]);
+            let metrics = Arc::new(ShardMetrics::default());
+            let exited = Arc::new(AtomicBool::new(false));
+            let (to_control, from_shard) = ring::<ToControl>(settings.control_ring_slots, None);
+            let (to_shard, from_control) =
+                ring::<ToShard>(settings.shard_ring_slots, Some(Arc::clone(&doorbell)));
+            links.push(ShardLink {
+                metrics: Arc::clone(&metrics),
+                to_shard,
+                from_shard,
+                exited: Arc::clone(&exited),
+            });
+            let seed = ShardSeed {
+                shard,
+                shards: count as u16,
+                config: Arc::clone(&self.config),
+                shards_config: Arc::clone(&settings),
+                process: Arc::clone(&self.process),
+                tls: Arc::clone(&self.tls),
+                gateway_key: self.gateway_key.clone(),
+                dtls: Arc::clone(&self.dtls),
+                candidate_ips: self.candidate_ips.clone(),
+                metrics,
+                doorbell,
+                mesh_end,
+                to_control,
+                from_control,
+                exit: Exit(exited),
+            };
+            let executor_settings = ExecutorSettings {
+                core,
+                preempt_timer: Duration::from_micros(settings.preempt_timer_us.into()),
+                name: format!("shard-{index}"),
+            };
+            let report = report.clone();
+            executors.push(executor::spawn(shard, executor_settings, move || {
+                shard_main(seed, report)
+            })?);
+        }
+        drop(report);
+        // Each shard reports once; the channel ends when all of them have.
+        for outcome in reports {
+            outcome?;
+        }
+        let control = ControlInputs {
+            config: self.config,
+            shards: links,
+            process: self.process,
+            admin: self.admin,
+        };
+        Ok(Started { executors, control })
+    }
+}
+
+/// What one shard is made of; travels to its thread.
+struct ShardSeed {
+    shard: ShardIndex,
+    shards: u16,
+    config: Arc<GatewayConfig>,
+    shards_config: Arc<ShardsConfig>,
+    process: Arc<ProcessState>,
+    tls: Arc<rustls::ServerConfig>,
+    gateway_key: Option<Arc<GatewayKey>>,
+    dtls: Arc<DtlsIdentity>,
+    candidate_ips: Vec<IpAddr>,
+    metrics: Arc<ShardMetrics>,
+    doorbell: Arc<Doorbell>,
+    mesh_end: MeshEnd<LiveConnection>,
+    to_control: Producer<ToControl>,
+    from_control: Consumer<ToShard>,
+    exit: Exit,
+}
+
+/// Says that the shard's main future has ended, however it did.
+struct Exit(Arc<AtomicBool>);
+
+impl Drop for Exit {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+type Report = mpsc::Sender<Result<(), ServeError>>;
+
+/// A shard from its first socket to its last.
+async fn shard_main(mut seed: ShardSeed, report: Report) {
+    let _exit = std::mem::replace(&mut seed.exit, Exit(Arc::default()));
+    let metrics = Arc::clone(&seed.metrics);
+    let (front, listeners, doorbell, from_control) = match build_shard(seed) {
+        Ok(built) => built,
+        Err(error) => {
+            // The receiver is gone only when another shard has failed before.
+            let _ = report.send(Err(error));
+            return;
+        }
+    };
+    for listener in listeners {
+        task("accept", accept_loop(Rc::clone(&front), listener), |_| {});
+    }
+    let _ = report.send(Ok(()));
+    drop(report);
+    let adopt = || adopt_handed_over(&front);
+    media_loop(front.switch.clone(), from_control, doorbell, adopt).await;
+    let deadline = Instant::now() + GOODBYE_WITHIN;
+    while metrics.sessions.value() > 0 && Instant::now() < deadline {
+        executor::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+type BuiltShard = (
+    Rc<Front>,
+    Vec<Listener>,
+    DoorbellListener,
+    Consumer<ToShard>,
+);
+
+fn build_shard(seed: ShardSeed) -> Result<BuiltShard, ServeError> {
+    let shard = seed.shard;
+    let settings = &seed.shards_config;
+    let socket_error = |what: String| {
+        move |source| ServeError::Socket {
+            shard,
+            what,
+            source,
+        }
+    };
+    let port = settings.webrtc_udp_port_base + shard.0;
+    let socket =
+        bind_webrtc(port, settings).map_err(socket_error(format!("WebRTC port {port}/udp")))?;
+    let listeners = seed.config.server.listen.iter().map(|&address| {
+        Listener::bind(address, BACKLOG).map_err(socket_error(format!("[server] listen {address}")))
+    });
+    let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
+    let doorbell =
+        DoorbellListener::new(Arc::clone(&seed.doorbell)).map_err(ServeError::Doorbell)?;
+    let peer_config = PeerConfig {
+        local_addresses: seed
+            .candidate_ips
+            .iter()
+            .map(|&ip| SocketAddr::new(ip, port))
+            .collect(),
+        identity: seed.dtls,
+        codecs: seed.config.webrtc.codecs.clone(),
+        dtls: seed.config.webrtc.dtls,
+    };
+    let switch = SwitchHandle::new(SwitchParts {
+        shard,
+        shards: seed.shards,
+        config: Arc::clone(&seed.config),
+        shards_config: Arc::clone(settings),
+        metrics: Arc::clone(&seed.metrics),
+        to_control: seed.to_control,
+        doorbell: seed.doorbell,
+        socket,
+        peer_config: Arc::new(peer_config),
+    })
+    .map_err(socket_error("epoll".into()))?;
+    let addresses = AddressLimits::new(
+        settings.connections_per_address_max,
+        settings.connections_per_address_per_s,
+    );
+    let front = Front {
+        shard,
+        shards: seed.shards,
+        tls: seed.tls,
+        gateway_key: seed.gateway_key,
+        metrics: seed.metrics,
+        state: seed.process,
+        switch,
+        mesh: RefCell::new(seed.mesh_end),
+        addresses: RefCell::new(addresses),
+        config: seed.config,
+        shards_config: seed.shards_config,
+    };
+    Ok((Rc::new(front), listeners, doorbell, seed.from_control))
+}
+
+/// One dual-stack socket; IPv4 alone where the host has no IPv6.
+fn bind_webrtc(port: u16, settings: &ShardsConfig) -> io::Result<UdpSocket> {
+    let bind = |ip: IpAddr| {
+        let address = SocketAddr::new(ip, port);
+        UdpSocket::bind(
+            address,
+            settings.udp_receive_buffer_bytes,
+            settings.udp_send_buffer_bytes,
+        )
+    };
+    match bind(Ipv6Addr::UNSPECIFIED.into()) {
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+            warn!("this host has no IPv6; media is IPv4 only");
+            bind(Ipv4Addr::UNSPECIFIED.into())
+        }
+        bound => bound,
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ServeError> {
+    fs::read(path).map_err(|source| ServeError::File {
+        path: path.to_owned(),
+        source,
+    })
 }
