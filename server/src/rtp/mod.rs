@@ -3,7 +3,9 @@
 mod header_extension;
 mod ntp;
 mod packet;
+mod receive_statistics;
 mod rtcp;
+mod rtcp_writer;
 mod sequence;
 mod session;
 mod statistics;
@@ -13,11 +15,13 @@ mod transport_cc;
 pub use header_extension::*;
 pub use ntp::*;
 pub use packet::*;
+pub use receive_statistics::*;
 pub use rtcp::{
     CNAME_LEN_MAX, Goodbye, REPORT_BLOCKS_MAX, RTCP_PACKETS_MAX, ReceiverReport, ReportBlock,
-    ReportBlocks, RtcpError, RtcpPacket, RtcpPackets, RtcpWriter, SenderInfo, SenderReport,
-    SourceDescription, is_rtcp, rtcp_packets,
+    ReportBlocks, RtcpError, RtcpPacket, RtcpPackets, SenderInfo, SenderReport, SourceDescription,
+    is_rtcp, rtcp_packets,
 };
+pub use rtcp_writer::RtcpWriter;
 pub use sequence::*;
 pub use session::*;
 pub use statistics::*;

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::rtcp::transport_feedback_header;
+use super::rtcp_writer::transport_feedback_header;
 use super::{SequenceNumber, Ssrc};
 
 /// The header extension's URI in SDP.

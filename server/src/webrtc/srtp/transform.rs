@@ -5,7 +5,7 @@ use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, Unbound
 use aws_lc_rs::cipher::EncryptingKey;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac::{Context, HMAC_SHA1_FOR_LEGACY_USE_ONLY, Key};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::key_derivation::{Label, apply_key_stream, counter_mode_key, derive};
 use super::{MASTER_KEY_LEN_MAX, Profile, SrtpError, SrtpKeys};
@@ -21,15 +21,19 @@ pub(super) const RTCP_CLEAR_LEN: usize = 8;
 
 /// Session keys of one direction, for RTP or for RTCP.
 pub(super) enum Transform {
-    CounterMode {
-        cipher: EncryptingKey,
-        authentication: Key,
-        salt: [u8; 14],
-    },
+    /// Boxed: the HMAC state is 40 times as large as the other variant.
+    CounterMode(Box<CounterMode>),
     Gcm {
         cipher: LessSafeKey,
         salt: [u8; 12],
     },
+}
+
+/// AES-CM with HMAC-SHA1.
+pub(super) struct CounterMode {
+    cipher: EncryptingKey,
+    authentication: Key,
+    salt: [u8; 14],
 }
 
 impl Transform {
@@ -67,11 +71,11 @@ impl Transform {
                 derive(keys, authentication, &mut *authentication_key)?;
                 let mut salt = [0; 14];
                 derive(keys, salting, &mut salt)?;
-                return Ok(Self::CounterMode {
+                return Ok(Self::CounterMode(Box::new(CounterMode {
                     cipher: counter_mode_key(key)?,
                     authentication: Key::new(HMAC_SHA1_FOR_LEGACY_USE_ONLY, &*authentication_key),
                     salt,
-                });
+                })));
             }
             Profile::AeadAes128Gcm => &AES_128_GCM,
             Profile::AeadAes256Gcm => &AES_256_GCM,
@@ -95,11 +99,12 @@ impl Transform {
         index: u64,
     ) -> Result<usize, SrtpError> {
         match self {
-            Self::CounterMode {
-                cipher,
-                authentication,
-                salt,
-            } => {
+            Self::CounterMode(counter_mode) => {
+                let CounterMode {
+                    cipher,
+                    authentication,
+                    salt,
+                } = &**counter_mode;
                 let (packet, tag) = packet_and_room(buffer, len, HMAC_TAG_LEN)?;
                 apply_key_stream(
                     cipher,
@@ -127,11 +132,12 @@ impl Transform {
         index: u64,
     ) -> Result<usize, SrtpError> {
         match self {
-            Self::CounterMode {
-                cipher,
-                authentication,
-                salt,
-            } => {
+            Self::CounterMode(counter_mode) => {
+                let CounterMode {
+                    cipher,
+                    authentication,
+                    salt,
+                } = &**counter_mode;
                 let (packet, tag) = split_tail(packet, header_len, HMAC_TAG_LEN)?;
                 verify_tag(&rtp_tag(authentication, packet, index), tag)?;
                 apply_key_stream(
@@ -160,11 +166,12 @@ impl Transform {
     ) -> Result<usize, SrtpError> {
         let index_word = (SRTCP_ENCRYPTED | index).to_be_bytes();
         match self {
-            Self::CounterMode {
-                cipher,
-                authentication,
-                salt,
-            } => {
+            Self::CounterMode(counter_mode) => {
+                let CounterMode {
+                    cipher,
+                    authentication,
+                    salt,
+                } = &**counter_mode;
                 let (packet, tail) = packet_and_room(buffer, len, SRTCP_INDEX_LEN + HMAC_TAG_LEN)?;
                 let iv = counter_mode_iv(salt, ssrc, u64::from(index));
                 apply_key_stream(cipher, iv, &mut packet[RTCP_CLEAR_LEN..])?;
@@ -188,7 +195,7 @@ impl Transform {
     /// The index that an SRTCP packet claims.
     pub(super) fn rtcp_index(&self, packet: &[u8]) -> Result<u32, SrtpError> {
         let before_tag = match self {
-            Self::CounterMode { .. } => packet.len().checked_sub(HMAC_TAG_LEN),
+            Self::CounterMode(_) => packet.len().checked_sub(HMAC_TAG_LEN),
             Self::Gcm { .. } => Some(packet.len()),
         };
         let word = before_tag.and_then(|end| packet[..end].last_chunk::<SRTCP_INDEX_LEN>());
@@ -208,11 +215,12 @@ impl Transform {
     ) -> Result<usize, SrtpError> {
         let index_word = (SRTCP_ENCRYPTED | index).to_be_bytes();
         match self {
-            Self::CounterMode {
-                cipher,
-                authentication,
-                salt,
-            } => {
+            Self::CounterMode(counter_mode) => {
+                let CounterMode {
+                    cipher,
+                    authentication,
+                    salt,
+                } = &**counter_mode;
                 let (packet, tail) =
                     split_tail(packet, RTCP_CLEAR_LEN, SRTCP_INDEX_LEN + HMAC_TAG_LEN)?;
                 let tag = &tail[SRTCP_INDEX_LEN..];
@@ -243,8 +251,8 @@ impl Drop for Transform {
     fn drop(&mut self) {
         // The ciphers and the HMAC key zeroise themselves.
         match self {
-            Self::CounterMode { salt, .. } => zeroize::Zeroize::zeroize(salt),
-            Self::Gcm { salt, .. } => zeroize::Zeroize::zeroize(salt),
+            Self::CounterMode(counter_mode) => counter_mode.salt.zeroize(),
+            Self::Gcm { salt, .. } => salt.zeroize(),
         }
     }
 }

@@ -1,0 +1,192 @@
+//! Digits from packets.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::{END_BIT, SEGMENT_TICKS_MAX, TelephoneEventError, digit_of_event};
+use crate::rtp::{MediaPacket, RtpTimestamp, Ssrc};
+
+/// An event of which nothing was heard for so long has ended: its end packets were lost. Updates come every 20 to
+/// 50 ms.
+pub const EVENT_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// A segment at least so long may be followed by another before it is full: some senders split on a packet's boundary.
+const SEGMENT_TICKS_MIN: u32 = 0xf000;
+/// Packets this far behind the newest event are stragglers (2 s at 48 kHz), and beyond it a clock that jumped.
+const STRAGGLER_TICKS_MAX: i32 = 96_000;
+/// A packet brings at most the end of one event, and beginning and end of another.
+const OUTPUTS_MAX: usize = 8;
+
+/// A digit that a far end sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DigitReceived {
+    /// 0-9, *, #, A-D.
+    pub digit: char,
+    /// As the far end measured it; up to the last update heard if its end was lost.
+    pub duration_ms: u32,
+}
+
+/// What a receiver tells, in this order for every digit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DigitProgress {
+    /// A digit began; who relays live begins to send it.
+    Started(char),
+    /// The digit ended. Exactly one for each `Started`.
+    Ended(DigitReceived),
+}
+
+/// Digits from packets. An event is known by its timestamp, so copies, a missing marker, lost beginnings and lost ends
+/// make neither a second digit nor none.
+#[derive(Debug)]
+pub struct TelephoneEventReceiver {
+    active: Option<ActiveEvent>,
+    /// The newest event that is over or under way.
+    newest: Option<(Ssrc, RtpTimestamp)>,
+    outputs: VecDeque<DigitProgress>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct ActiveEvent {
+    digit: char,
+    clock_rate_hz: u32,
+    /// Of the segment under way.
+    timestamp: RtpTimestamp,
+    segment_ticks: u32,
+    /// Of the segments before.
+    earlier_ticks: u32,
+    last_heard: Instant,
+}
+
+impl Default for TelephoneEventReceiver {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TelephoneEventReceiver {
+    /// A receiver that has heard nothing.
+    pub fn new() -> Self {
+        Self {
+            active: None,
+            newest: None,
+            outputs: VecDeque::with_capacity(OUTPUTS_MAX),
+        }
+    }
+
+    /// Reads a packet of the leg's telephone-event payload type; `clock_rate_hz` is that of its `rtpmap`. Then ask
+    /// [`TelephoneEventReceiver::poll`] until it is empty.
+    ///
+    /// # Errors
+    /// [`TelephoneEventError::TooShort`]; nothing changed then.
+    pub fn handle_packet(
+        &mut self,
+        now: Instant,
+        packet: &MediaPacket<'_>,
+        clock_rate_hz: u32,
+    ) -> Result<(), TelephoneEventError> {
+        let [event, flags, high, low, ..] = *packet.payload else {
+            return Err(TelephoneEventError::TooShort(packet.payload.len()));
+        };
+        let Some(digit) = digit_of_event(event) else {
+            return Ok(());
+        };
+        let ticks = u32::from(u16::from_be_bytes([high, low]));
+
+        self.handle_timeout(now);
+        if self.is_straggler(packet) {
+            return Ok(());
+        }
+        let continues = self
+            .active
+            .filter(|active| active.continues_with(digit, packet.timestamp));
+        let mut active = match continues {
+            Some(active) => active,
+            None => {
+                // The end of the event before was lost.
+                self.end_active();
+                self.output(DigitProgress::Started(digit));
+                ActiveEvent {
+                    digit,
+                    clock_rate_hz: clock_rate_hz.max(1),
+                    timestamp: packet.timestamp,
+                    segment_ticks: 0,
+                    earlier_ticks: 0,
+                    last_heard: now,
+                }
+            }
+        };
+        if active.timestamp != packet.timestamp {
+            let segment = packet
+                .timestamp
+                .distance_from(active.timestamp)
+                .unsigned_abs();
+            active.earlier_ticks = active.earlier_ticks.saturating_add(segment);
+            active.timestamp = packet.timestamp;
+            active.segment_ticks = 0;
+        }
+        active.segment_ticks = active.segment_ticks.max(ticks);
+        active.last_heard = now;
+        self.newest = Some((packet.ssrc, packet.timestamp));
+        self.active = Some(active);
+        if flags & END_BIT != 0 {
+            self.end_active();
+        }
+        Ok(())
+    }
+
+    /// When an event under way counts as ended unless more of it is heard.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.active.map(|active| active.last_heard + EVENT_TIMEOUT)
+    }
+
+    /// Ends an event of which nothing was heard for [`EVENT_TIMEOUT`].
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout().is_some_and(|timeout| timeout <= now) {
+            self.end_active();
+        }
+    }
+
+    /// What happened, oldest first.
+    pub fn poll(&mut self) -> Option<DigitProgress> {
+        self.outputs.pop_front()
+    }
+
+    /// Older than the newest event, or of one that is over.
+    fn is_straggler(&self, packet: &MediaPacket<'_>) -> bool {
+        let Some((_, newest)) = self.newest.filter(|(ssrc, _)| *ssrc == packet.ssrc) else {
+            return false;
+        };
+        let ahead = packet.timestamp.distance_from(newest);
+        let is_over = self.active.is_none();
+        (ahead == 0 && is_over) || (-STRAGGLER_TICKS_MAX..0).contains(&ahead)
+    }
+
+    fn end_active(&mut self) {
+        if let Some(active) = self.active.take() {
+            let ticks = u64::from(active.earlier_ticks) + u64::from(active.segment_ticks);
+            let duration_ms = ticks * 1000 / u64::from(active.clock_rate_hz);
+            self.output(DigitProgress::Ended(DigitReceived {
+                digit: active.digit,
+                duration_ms: u32::try_from(duration_ms).unwrap_or(u32::MAX),
+            }));
+        }
+    }
+
+    /// A caller that polls after every packet never meets the limit; one that does not loses the oldest.
+    fn output(&mut self, output: DigitProgress) {
+        if self.outputs.len() == OUTPUTS_MAX {
+            self.outputs.pop_front();
+        }
+        self.outputs.push_back(output);
+    }
+}
+
+impl ActiveEvent {
+    /// The same segment, or the next one of the same long event (RFC 4733 section 2.5.1.3).
+    fn continues_with(&self, digit: char, timestamp: RtpTimestamp) -> bool {
+        let ahead = timestamp.0.wrapping_sub(self.timestamp.0);
+        let follows = ahead == SEGMENT_TICKS_MAX
+            || (ahead == self.segment_ticks && ahead >= SEGMENT_TICKS_MIN);
+        digit == self.digit && (ahead == 0 || follows)
+    }
+}
