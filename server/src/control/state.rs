@@ -18,7 +18,7 @@ use crate::call::rings::{Question, ToControl, ToShard};
 use crate::call::{CallEvent, CallRecord};
 use crate::config::GatewayConfig;
 use crate::fault::{Fault, Refusal};
-use crate::id::{CallSid, UnixMillis};
+use crate::id::{CallSid, TenantId, UnixMillis};
 
 /// Now, on the two clocks that calls are measured by.
 #[derive(Debug, Clone, Copy)]
@@ -77,10 +77,8 @@ impl ControlState {
             ToControl::Ended(record) => self.handle_end(Arc::from(record)),
             ToControl::Release(call_sid) => self.handle_release(now, call_sid),
             ToControl::TrunkDial(dial) => self.signalling.handle_dial(&dial),
-            ToControl::TrunkHangup { call_sid, cause } => {
-                self.signalling.handle_hangup(call_sid, cause);
-            }
-            ToControl::TrunkHold { call_sid, hold } => self.signalling.handle_hold(call_sid, hold),
+            // Neither an echo nor a fixed RTP peer has anybody to tell.
+            ToControl::TrunkHangup { .. } | ToControl::TrunkHold { .. } => {}
         }
         while let Some((call_sid, progress)) = self.signalling.poll_progress() {
             let message = ToShard::Trunk(call_sid, progress);
@@ -106,7 +104,7 @@ impl ControlState {
         self.desk.begin_drain();
     }
 
-    /// Has its shard end one live call. A repetition says nothing to the shard.
+    /// Has its shard end one live call, for an operator. A repetition says nothing to the shard.
     ///
     /// # Errors
     /// The call is not live.
@@ -121,6 +119,11 @@ impl ControlState {
             .mark_ending(call_sid)
             .ok_or(NoSuchCall(call_sid))?;
         if first {
+            let tenant_id = self
+                .desk
+                .live_call(call_sid)
+                .map(|call| call.tenant_id.as_str());
+            tracing::info!(%call_sid, tenant_id, shard = call_sid.shard().0, cause = cause.0, "ended by operator");
             let message = ToShard::EndCall {
                 call_sid,
                 cause,
@@ -192,19 +195,23 @@ impl ControlState {
     fn handle_event(&mut self, event: &CallEvent) {
         match self.desk.handle_event(event) {
             Ok(()) => self.events.tell(event),
-            Err(breach) => self.count_breach(event.call_sid, &breach.to_string()),
+            Err(breach) => self.count_breach(event.call_sid, &event.tenant_id, &breach.to_string()),
         }
     }
 
     fn handle_end(&mut self, record: Arc<CallRecord>) {
-        let call_sid = record.event.call_sid;
-        match self.desk.close_call(call_sid) {
+        let CallEvent {
+            call_sid,
+            tenant_id,
+            ..
+        } = &record.event;
+        match self.desk.close_call(*call_sid) {
             None => {
-                self.count_breach(call_sid, "an end of a call that is not live");
+                self.count_breach(*call_sid, tenant_id, "an end of a call that is not live");
                 return;
             }
             Some(call) if !call.was_created() => {
-                self.count_breach(call_sid, "an end without CHANNEL_CREATE");
+                self.count_breach(*call_sid, tenant_id, "an end without CHANNEL_CREATE");
             }
             Some(_) => {}
         }
@@ -216,7 +223,7 @@ impl ControlState {
         if let Some(call) = self.desk.close_call(call_sid)
             && call.was_created()
         {
-            self.count_breach(call_sid, "released without its end");
+            self.count_breach(call_sid, &call.tenant_id, "released without its end");
             self.tell_untold(
                 now,
                 &call,
@@ -236,9 +243,12 @@ impl ControlState {
         self.archive.keep(record);
     }
 
-    fn count_breach(&mut self, call_sid: CallSid, what: &str) {
+    fn count_breach(&mut self, call_sid: CallSid, tenant_id: &TenantId, what: &str) {
         self.events_missing += 1;
-        tracing::error!(%call_sid, shard = call_sid.shard().0, what, "the events of a call are not in order");
+        tracing::error!(
+            %call_sid, %tenant_id, shard = call_sid.shard().0, what,
+            "the events of a call are not in order"
+        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! The control thread's loop: rings, clock and signals in; answers, events and an orderly end out.
 //!
-//! It polls: a wake-up would cost the sending shard more (12 us) than a question may wait (2 to 5 ms).
+//! It polls: a wake-up would cost the sending shard 12 us of its media time, while a question may well wait for 2 to
+//! 5 ms. Polling an idle gateway costs below 1 % of a core.
 
 use std::io;
 use std::net::SocketAddr;

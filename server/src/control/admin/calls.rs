@@ -108,7 +108,6 @@ pub(super) async fn end(
     lock(&context.state)
         .end_call(call_sid, Q850Cause::NORMAL, Fault::Us)
         .map_err(|no_such_call| Problem::not_found(no_such_call.to_string()))?;
-    tracing::info!(%call_sid, shard = call_sid.shard().0, "call ended by operator");
     let ending = Ending {
         call_sid,
         state: "ending",

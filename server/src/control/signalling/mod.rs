@@ -1,7 +1,8 @@
 //! The trunk legs' signalling side: how a far end is called, answers and hangs up. Media is the shard's.
 //!
-//! Sans-I/O: `handle_*` in, [`Signalling::poll_progress`] out. One variant per kind of trunk; those that dial out over a
-//! network are further variants with inputs of their own.
+//! Sans-I/O: `handle_*` in, [`Signalling::poll_progress`] out. One file per kind of trunk. The kinds that are here
+//! answer when they are dialled and have nobody to tell a hang-up or a hold; those that dial out over a network bring
+//! such inputs with them.
 
 mod echo;
 mod rtp;
@@ -53,16 +54,6 @@ impl Signalling {
             Err(refusal) => TrunkProgress::Failed(refusal),
         };
         self.progress.push_back((dial.call_sid, progress));
-    }
-
-    /// The call ended on our side. Neither echo nor a fixed RTP peer has anybody to tell.
-    pub fn handle_hangup(&mut self, call_sid: CallSid, cause: Q850Cause) {
-        tracing::debug!(%call_sid, cause = cause.0, "trunk leg hung up");
-    }
-
-    /// The caller put the far end on hold, or took it back. Neither echo nor a fixed RTP peer has anybody to tell.
-    pub fn handle_hold(&mut self, call_sid: CallSid, hold: bool) {
-        tracing::debug!(%call_sid, hold, "trunk leg hold");
     }
 
     /// What became of a leg, in the order in which it happened.
