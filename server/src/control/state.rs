@@ -94,7 +94,7 @@ impl ControlState {
                 call_sid = %call.call_sid, tenant_id = %call.tenant_id, shard = shard.0,
                 "the call ended with its shard"
             );
-            self.tell_untold(now, call, "the shard of this call failed");
+            self.tell_untold(now, call, "the shard of this call ended before it");
         }
         lost.len()
     }
