@@ -350,10 +350,8 @@ impl DtlsServer {
         };
         loop {
             match self.dtls.poll_output(buffer) {
-                Output::Packet(packet) => {
-                    if self.transmits.len() < TRANSMITS_MAX {
-                        self.transmits.push_back(packet.to_vec());
-                    }
+                Output::Packet(packet) if self.transmits.len() < TRANSMITS_MAX => {
+                    self.transmits.push_back(packet.to_vec());
                 }
                 Output::PeerCert(der) => {
                     self.peer_verified = self.expected.iter().any(|expected| expected.matches(der));
@@ -381,7 +379,8 @@ impl DtlsServer {
                     self.fail(DtlsFailure::Protocol(reason));
                     return;
                 }
-                // `Output` is open for additions; what we do not know we did not ask for.
+                // A datagram too many is as good as lost. `Output` is open for additions; what we do not know we did
+                // not ask for.
                 _ => {}
             }
         }

@@ -3,6 +3,8 @@
 //! It knows no socket, no clock and no codec. What a digit or a lost packet means is the bridge's.
 
 mod parts;
+mod receive;
+mod transmit;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -18,13 +20,12 @@ use super::sdp::{
     negotiate, write_answer,
 };
 use super::srtp::{ReceiveContext, SendContext};
-use super::stun::{RESPONSE_LEN_MAX, StunMessage};
+use super::stun::RESPONSE_LEN_MAX;
 use crate::bridge::{Codec, StreamFormat};
 use crate::config::CodecName;
-use crate::metrics::DropReason;
 use crate::rtp::{
-    LegStatistics, NtpTime, PayloadType, RtcpSession, RtcpSessionConfig, RtpHeader, RtpPacket,
-    RtpTimestamp, SequenceNumber, Ssrc, TransportFeedbackRecorder, is_rtcp,
+    LegStatistics, NtpTime, RtcpSession, RtcpSessionConfig, RtpTimestamp, SequenceNumber, Ssrc,
+    TransportFeedbackRecorder,
 };
 
 /// The longest datagram that is taken.
@@ -89,7 +90,8 @@ pub struct Peer {
     session_version: u64,
     remote_candidates: usize,
     last_media_at: Option<Instant>,
-    goodbye_due: bool,
+    /// RTCP BYE, protected, on its way out.
+    goodbye: Option<Vec<u8>>,
     responses: VecDeque<Response>,
     events: VecDeque<PeerEvent>,
 }
@@ -139,7 +141,7 @@ impl Peer {
             session_version: 0,
             remote_candidates: offer.candidates,
             last_media_at: None,
-            goodbye_due: false,
+            goodbye: None,
             responses: VecDeque::new(),
             events: VecDeque::new(),
         };
@@ -212,230 +214,6 @@ impl Peer {
         Ok(())
     }
 
-    /// Takes a datagram from the shared socket and decrypts it in place (RFC 7983 tells what it is).
-    ///
-    /// # Errors
-    /// [`DropReason`]: the datagram went no further; count it.
-    pub fn handle_datagram<'d>(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        datagram: &'d mut [u8],
-    ) -> Result<Received<'d>, DropReason> {
-        if datagram.len() > DATAGRAM_LEN_MAX {
-            return Err(DropReason::Oversized);
-        }
-        let first = *datagram.first().ok_or(DropReason::UnknownProtocol)?;
-        if matches!(self.stage, Stage::Closing | Stage::Over) {
-            return Err(DropReason::UnknownSource);
-        }
-        match first {
-            0..=3 => self.handle_stun(now, from, datagram),
-            20..=63 => self.handle_dtls(now, from, datagram),
-            128..=191 if !self.ice.is_bound(from) => Err(DropReason::UnknownSource),
-            128..=191 if is_rtcp(datagram) => self.handle_rtcp(now, from, datagram),
-            128..=191 => self.handle_rtp(now, from, datagram),
-            _ => Err(DropReason::UnknownProtocol),
-        }
-    }
-
-    fn handle_stun(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        datagram: &[u8],
-    ) -> Result<Received<'static>, DropReason> {
-        let message = StunMessage::parse(datagram).map_err(|_| DropReason::StunMalformed)?;
-        let mut response = Response {
-            to: from,
-            len: 0,
-            bytes: [0; RESPONSE_LEN_MAX],
-        };
-        let outcome = self
-            .ice
-            .handle_binding(now, from, &message, &mut response.bytes);
-        response.len = outcome.response_len;
-        if response.len > 0 && self.responses.len() < RESPONSES_MAX {
-            self.responses.push_back(response);
-        }
-        self.take_ice_events();
-        outcome.drop_reason.map_or(Ok(Received::Control), Err)
-    }
-
-    fn handle_dtls(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        datagram: &[u8],
-    ) -> Result<Received<'static>, DropReason> {
-        if !self.ice.is_bound(from) {
-            return Err(DropReason::UnknownSource);
-        }
-        let result = self.dtls.handle_datagram(now, datagram);
-        if result.is_ok() {
-            self.ice.handle_handshake(from);
-        }
-        self.take_ice_events();
-        self.take_dtls_events();
-        result.map_err(|_| DropReason::DtlsInvalid)?;
-        Ok(Received::Control)
-    }
-
-    fn handle_rtcp(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        datagram: &mut [u8],
-    ) -> Result<Received<'static>, DropReason> {
-        let srtp = self.srtp.as_mut().ok_or(DropReason::SrtpNoKeys)?;
-        let len = srtp
-            .receive
-            .unprotect_rtcp(datagram)
-            .map_err(|error| error.drop_reason())?;
-        self.note_media(now, from);
-        let datagram = datagram.get(..len).ok_or(DropReason::SrtpMalformed)?;
-        // A browser says BYE for a source that it stops, on hold too: it does not end the call.
-        self.rtcp
-            .handle_rtcp(now, datagram)
-            .map_err(|_| DropReason::RtcpMalformed)?;
-        Ok(Received::Control)
-    }
-
-    fn handle_rtp<'d>(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        datagram: &'d mut [u8],
-    ) -> Result<Received<'d>, DropReason> {
-        let srtp = self.srtp.as_mut().ok_or(DropReason::SrtpNoKeys)?;
-        let len = srtp
-            .receive
-            .unprotect_rtp(datagram)
-            .map_err(|error| error.drop_reason())?;
-        self.note_media(now, from);
-        let datagram: &'d [u8] = datagram;
-        let datagram = datagram.get(..len).ok_or(DropReason::SrtpMalformed)?;
-        let packet = RtpPacket::parse(datagram).map_err(|_| DropReason::RtpMalformed)?;
-        self.note_transport_cc(now, &packet);
-        let media = packet.media();
-        let clock_rate_hz = self
-            .clock_rate_hz(media.payload_type)
-            .ok_or(DropReason::RtpPayloadType)?;
-        self.rtcp.handle_rtp_received(now, &media, clock_rate_hz);
-        if !self.audio.direction.receives() {
-            return Err(DropReason::OnHold);
-        }
-        Ok(Received::Media(media))
-    }
-
-    fn note_media(&mut self, now: Instant, from: SocketAddr) {
-        self.last_media_at = Some(now);
-        self.ice.handle_authenticated_media(now, from);
-        self.take_ice_events();
-    }
-
-    fn note_transport_cc(&mut self, now: Instant, packet: &RtpPacket<'_>) {
-        let Some(id) = self.audio.transport_cc_id else {
-            return;
-        };
-        if let Some([high, low]) = packet.extension(id) {
-            let sequence_number = SequenceNumber(u16::from_be_bytes([*high, *low]));
-            self.transport_cc
-                .handle_packet(now, packet.media().ssrc, sequence_number);
-        }
-    }
-
-    /// The clock of a negotiated payload type.
-    fn clock_rate_hz(&self, payload_type: PayloadType) -> Option<u32> {
-        let format = &self.audio.format;
-        if payload_type == format.payload_type {
-            return Some(format.codec.clock_rate_hz());
-        }
-        let event = format.telephone_event?;
-        (payload_type == event.payload_type).then_some(event.clock_rate_hz)
-    }
-
-    /// Writes one protected RTP packet into `out` and says where it goes. None before [`PeerEvent::Connected`], while
-    /// our direction does not send, and when `out` is too short ([`TRANSMIT_LEN_MAX`] suffices for 1 kB of payload).
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the fields of an RTP packet, and where to"
-    )]
-    pub fn write_rtp(
-        &mut self,
-        now: Instant,
-        marker: bool,
-        payload_type: PayloadType,
-        sequence_number: SequenceNumber,
-        timestamp: RtpTimestamp,
-        payload: &[u8],
-        out: &mut [u8],
-    ) -> Option<(usize, SocketAddr)> {
-        if self.stage != Stage::Connected || !self.audio.direction.sends() {
-            return None;
-        }
-        let to = self.ice.selected()?;
-        let ssrc = self.drawn.ssrc;
-        let header = RtpHeader {
-            marker,
-            payload_type,
-            sequence_number,
-            timestamp,
-            ssrc,
-        };
-        let len = header.write_packet(payload, out)?;
-        let len = self.srtp.as_mut()?.send.protect_rtp(out, len).ok()?;
-        self.rtcp.handle_rtp_sent(now, timestamp, payload.len());
-        Some((len, to))
-    }
-
-    /// The next datagram of ICE, DTLS or RTCP: its length in `out` ([`TRANSMIT_LEN_MAX`] bytes) and where it goes.
-    pub fn poll_transmit(&mut self, now: Instant, out: &mut [u8]) -> Option<(usize, SocketAddr)> {
-        if let Some(response) = self.responses.pop_front() {
-            let bytes = response.bytes.get(..response.len)?;
-            out.get_mut(..response.len)?.copy_from_slice(bytes);
-            return Some((response.len, response.to));
-        }
-        let to = self.ice.selected()?;
-        if let Some(len) = self.poll_goodbye(now, out) {
-            return Some((len, to));
-        }
-        if let Some(len) = self.dtls.poll_transmit(out) {
-            return Some((len, to));
-        }
-        self.poll_rtcp(now, out).map(|len| (len, to))
-    }
-
-    fn poll_goodbye(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
-        if !std::mem::take(&mut self.goodbye_due) {
-            return None;
-        }
-        let wall = self.wall(now);
-        let len = self.rtcp.write_goodbye(now, wall, out)?;
-        self.srtp.as_mut()?.send.protect_rtcp(out, len).ok()
-    }
-
-    fn poll_rtcp(&mut self, now: Instant, out: &mut [u8]) -> Option<usize> {
-        if self.stage != Stage::Connected {
-            return None;
-        }
-        let wall = self.wall(now);
-        let len = match self.rtcp.poll_report(now, wall, out) {
-            Some(len) => len,
-            None => self.transport_cc.poll_feedback(now, out)?,
-        };
-        self.srtp.as_mut()?.send.protect_rtcp(out, len).ok()
-    }
-
-    /// The wall clock, carried forward by the monotonic one.
-    fn wall(&self, now: Instant) -> NtpTime {
-        let (started, wall) = self.started;
-        let since = now.saturating_duration_since(started);
-        let seconds = since.as_secs() << 32;
-        let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
-        NtpTime(wall.0.wrapping_add(seconds).wrapping_add(fraction))
-    }
-
     /// What happened, oldest first.
     pub fn poll_event(&mut self) -> Option<PeerEvent> {
         self.events.pop_front()
@@ -481,11 +259,11 @@ impl Peer {
     }
 
     /// Ends the leg from our side: RTCP BYE and close_notify leave with the next [`Peer::poll_transmit`].
-    pub fn close(&mut self, _now: Instant) {
+    pub fn close(&mut self, now: Instant) {
         if matches!(self.stage, Stage::Closing | Stage::Over) {
             return;
         }
-        self.goodbye_due = self.stage == Stage::Connected;
+        self.goodbye = self.write_goodbye(now);
         self.dtls.close();
         self.stage = Stage::Closing;
         self.release_addresses();

@@ -13,6 +13,8 @@ use super::*;
 use crate::call::q850::Q850Cause;
 use crate::config::DtlsVersions;
 use crate::fault::Fault;
+use crate::metrics::DropReason;
+use crate::rtp::is_rtcp;
 use crate::webrtc::dtls::DtlsVersion;
 use crate::webrtc::srtp::Profile;
 

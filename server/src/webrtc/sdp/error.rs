@@ -48,6 +48,11 @@ pub enum SdpError {
         "a=setup:{0} in the offer: the gateway is the DTLS server, so it must be actpass or active"
     )]
     Setup(&'static str),
+    /// Both sides are ICE-lite: nobody would send checks.
+    #[error(
+        "a=ice-lite in the offer: the gateway is ICE-lite itself, so the caller must be a full ICE agent"
+    )]
+    IceLite,
     /// A new offer on a running call changes what can't change.
     #[error("the new offer changes {0}, which can't change during a call")]
     Changed(&'static str),

@@ -47,6 +47,9 @@ pub struct NegotiatedAudio {
 /// # Errors
 /// [`SdpError`] when there is none, or it lacks what a WebRTC transport must have.
 pub fn negotiate(offer: &Offer, codecs: &[CodecName]) -> Result<NegotiatedAudio, SdpError> {
+    if offer.ice_lite {
+        return Err(SdpError::IceLite);
+    }
     let mut refused = None;
     for (media_index, media) in offer.media.iter().enumerate().filter(|(_, m)| is_usable(m)) {
         match choose_format(media, codecs) {

@@ -31,6 +31,8 @@ pub struct Offer {
     pub media: Vec<OfferedMedia>,
     /// The mids of the first `a=group:BUNDLE`; empty: no bundle.
     pub bundle: Vec<String>,
+    /// `a=ice-lite`.
+    pub ice_lite: bool,
     /// How many candidates it had, all valid.
     pub candidates: usize,
 }
@@ -184,6 +186,7 @@ impl Offer {
     ) -> Result<(), SdpError> {
         let (name, value) = attribute.split_once(':').unwrap_or((attribute, ""));
         match name {
+            "ice-lite" => self.ice_lite = true,
             "group" if self.media.is_empty() && self.bundle.is_empty() => {
                 if let Some(mids) = value.strip_prefix("BUNDLE") {
                     for mid in mids.split_ascii_whitespace() {

@@ -213,6 +213,8 @@ fn what_an_offer_lacks_is_named() {
         accept(&passive, &CODECS).unwrap_err(),
         SdpError::Setup("passive")
     );
+    let lite = CHROMIUM.replace("t=0 0", "t=0 0\na=ice-lite");
+    assert_eq!(accept(&lite, &CODECS).unwrap_err(), SdpError::IceLite);
     let active = CHROMIUM.replace("setup:actpass", "setup:active");
     assert!(accept(&active, &CODECS).is_ok());
     assert_eq!(

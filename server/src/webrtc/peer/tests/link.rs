@@ -13,6 +13,7 @@ use str0m::rtp::{RtpPacket, RtpWrite};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
 use super::super::*;
+use crate::metrics::DropReason;
 use crate::webrtc::dtls::DtlsIdentity;
 
 pub const DELAY: Duration = Duration::from_millis(10);
@@ -40,6 +41,9 @@ pub fn entropy() -> PeerEntropy {
     }))
 }
 
+/// Does the network lose this datagram (true: to the gateway)?
+pub type Loss = dyn FnMut(bool, &[u8]) -> bool;
+
 /// A datagram on its way.
 struct InFlight {
     at: Instant,
@@ -60,8 +64,7 @@ pub struct Link {
     /// Where the client thinks it is.
     client_address: SocketAddr,
     in_flight: VecDeque<InFlight>,
-    /// Loses a datagram: asked with (to the gateway?, its bytes).
-    pub lose: Box<dyn FnMut(bool, &[u8]) -> bool>,
+    pub lose: Box<Loss>,
     pub client_silent: bool,
     pub peer_events: Vec<PeerEvent>,
     pub client_events: Vec<Event>,
