@@ -5,5 +5,16 @@
 
 pub mod audio;
 pub mod judge;
+pub mod media;
+pub mod signalling;
 pub mod spectrum;
 pub mod speech;
+pub mod webrtc_client;
+
+/// A random number for what RFC 3550 wants random: initial sequence numbers and timestamps.
+fn random_u16() -> u16 {
+    let mut bytes = [0; 2];
+    // Without entropy a fixed start is still valid RTP.
+    let _ = getrandom::fill(&mut bytes);
+    u16::from_le_bytes(bytes)
+}
