@@ -6,6 +6,7 @@
 pub mod audio;
 pub mod judge;
 pub mod media;
+pub mod rtp_peer;
 pub mod signalling;
 pub mod spectrum;
 pub mod speech;

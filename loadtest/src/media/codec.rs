@@ -104,7 +104,11 @@ impl FrameEncoder {
 
     /// By how many samples the codec delays the sound beyond its packet.
     pub fn lookahead_ms(&self) -> f64 {
-        let samples = self.opus.as_ref().and_then(|opus| opus.lookahead_samples().ok()).unwrap_or(0);
+        let samples = self
+            .opus
+            .as_ref()
+            .and_then(|opus| opus.lookahead_samples().ok())
+            .unwrap_or(0);
         samples as f64 * 1000.0 / f64::from(self.codec.clock_rate_hz())
     }
 

@@ -6,9 +6,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::PACKET_MS;
 use super::codec::{AudioCodec, FrameEncoder, MediaError};
 use super::telephone_event::{DigitPlan, TelephoneEventError};
-use super::PACKET_MS;
 use crate::audio::Audio;
 use crate::judge::Playback;
 
@@ -87,7 +87,11 @@ impl Outgoing {
     pub fn speak(&mut self, speech: &Audio, playback: Playback) {
         let samples = speech.resampled(self.format.codec.clock_rate_hz()).samples;
         self.spoken_at = None;
-        self.speech = (!samples.is_empty()).then_some(Speech { samples, position: 0, playback });
+        self.speech = (!samples.is_empty()).then_some(Speech {
+            samples,
+            position: 0,
+            playback,
+        });
     }
 
     /// When the first sample of the speech was spoken, once it was: 20 ms before its packet was due.
@@ -109,7 +113,10 @@ impl Outgoing {
     ///
     /// # Errors
     /// [`TelephoneEventError::NotNegotiated`].
-    pub fn send_digits(&mut self, digits: impl IntoIterator<Item = DigitPlan>) -> Result<(), TelephoneEventError> {
+    pub fn send_digits(
+        &mut self,
+        digits: impl IntoIterator<Item = DigitPlan>,
+    ) -> Result<(), TelephoneEventError> {
         if self.format.telephone_event.is_none() {
             return Err(TelephoneEventError::NotNegotiated);
         }
@@ -172,7 +179,11 @@ impl Outgoing {
         let (payload_type, clock_rate_hz) = self.format.telephone_event?;
         if self.digit.is_none() {
             let plan = self.digits.pop_front()?;
-            self.digit = Some(DigitUnderWay { plan, next: 0, timestamp });
+            self.digit = Some(DigitUnderWay {
+                plan,
+                next: 0,
+                timestamp,
+            });
         }
         let digit = self.digit.as_mut()?;
         let number = digit.next;
@@ -186,6 +197,11 @@ impl Outgoing {
             return None;
         }
         let (payload, marker) = plan.packet(number, clock_rate_hz);
-        Some(OutgoingPacket { payload_type, timestamp: event_timestamp, marker, payload: payload.to_vec() })
+        Some(OutgoingPacket {
+            payload_type,
+            timestamp: event_timestamp,
+            marker,
+            payload: payload.to_vec(),
+        })
     }
 }

@@ -94,7 +94,11 @@ impl Recording {
 impl Recorder {
     /// A recording whose first sample is at `begin`.
     pub fn new(begin: Instant) -> Self {
-        Self { begin, packets: Vec::new(), overflowed: 0 }
+        Self {
+            begin,
+            packets: Vec::new(),
+            overflowed: 0,
+        }
     }
 
     /// Keeps a packet; telephone-events belong elsewhere.
@@ -117,11 +121,18 @@ impl Recorder {
     /// [`MediaError`] when a decoder can't be made; payloads that can't be decoded are counted and concealed.
     pub fn recording(&self, codec: AudioCodec) -> Result<Recording, MediaError> {
         let mut statistics = RecordingStatistics::default();
-        let mut audio = Audio { sample_rate_hz: codec.clock_rate_hz(), samples: Vec::new() };
+        let mut audio = Audio {
+            sample_rate_hz: codec.clock_rate_hz(),
+            samples: Vec::new(),
+        };
         for stream in streams(&self.packets, self.begin, codec, &mut statistics) {
             stream.decode(codec, &mut audio, &mut statistics)?;
         }
-        Ok(Recording { begin: self.begin, audio, statistics })
+        Ok(Recording {
+            begin: self.begin,
+            audio,
+            statistics,
+        })
     }
 }
 
@@ -156,7 +167,11 @@ fn streams<'a>(
     let mut jitter_s = 0.0;
     for packet in packets {
         let arrival_s = seconds_after(packet.arrival, begin);
-        let placed = |timestamp| Placed { packet, timestamp, arrival_s };
+        let placed = |timestamp| Placed {
+            packet,
+            timestamp,
+            arrival_s,
+        };
         let known = open.iter_mut().rev().find(|open| open.ssrc == packet.ssrc);
         if let Some(known) = known {
             let (sequence, timestamp, extended_timestamp, last_arrival_s) = known.last;
@@ -172,17 +187,27 @@ fn streams<'a>(
                 }
                 if packet.sequence_number.wrapping_sub(sequence) as i16 > 0 {
                     known.highest = extended;
-                    known.last = (packet.sequence_number, packet.timestamp, extended_timestamp + elapsed, arrival_s);
+                    known.last = (
+                        packet.sequence_number,
+                        packet.timestamp,
+                        extended_timestamp + elapsed,
+                        arrival_s,
+                    );
                 } else {
                     statistics.reordered += 1;
                 }
-                known.stream.packets.insert(extended, placed(extended_timestamp + elapsed));
+                known
+                    .stream
+                    .packets
+                    .insert(extended, placed(extended_timestamp + elapsed));
                 continue;
             }
         }
         let first = i64::from(packet.sequence_number);
         open.push(Open {
-            stream: Stream { packets: BTreeMap::from([(first, placed(0))]) },
+            stream: Stream {
+                packets: BTreeMap::from([(first, placed(0))]),
+            },
             ssrc: packet.ssrc,
             highest: first,
             last: (packet.sequence_number, packet.timestamp, 0, arrival_s),
@@ -194,9 +219,16 @@ fn streams<'a>(
 }
 
 impl Stream<'_> {
-    fn decode(&self, codec: AudioCodec, audio: &mut Audio, statistics: &mut RecordingStatistics) -> Result<(), MediaError> {
+    fn decode(
+        &self,
+        codec: AudioCodec,
+        audio: &mut Audio,
+        statistics: &mut RecordingStatistics,
+    ) -> Result<(), MediaError> {
         let rate = f64::from(audio.sample_rate_hz);
-        let Some(transit) = self.median_transit(rate) else { return Ok(()) };
+        let Some(transit) = self.median_transit(rate) else {
+            return Ok(());
+        };
         let mut decoder = PayloadDecoder::new(codec)?;
         let mut expected: Option<(i64, i64)> = None;
         for (sequence, placed) in &self.packets {
@@ -263,7 +295,11 @@ impl PayloadDecoder {
                 return Some(sound);
             }
             AudioCodec::Pcmu | AudioCodec::Pcma => {
-                let law = if self.codec == AudioCodec::Pcmu { Law::Mu } else { Law::A };
+                let law = if self.codec == AudioCodec::Pcmu {
+                    Law::Mu
+                } else {
+                    Law::A
+                };
                 let mut sound = vec![0; payload.len()];
                 g711::decode(law, payload, &mut sound);
                 sound
@@ -291,7 +327,11 @@ impl PayloadDecoder {
         if !samples.is_multiple_of(packet) {
             return Ok(sound);
         }
-        let recovered = if opus::has_lbrr(next_payload) { packet } else { 0 };
+        let recovered = if opus::has_lbrr(next_payload) {
+            packet
+        } else {
+            0
+        };
         let (guessed, copied) = sound.split_at_mut(samples - recovered);
         for frame in guessed.chunks_mut(packet) {
             self.opus.conceal(frame)?;
@@ -326,4 +366,3 @@ fn seconds_after(instant: Instant, begin: Instant) -> f64 {
         None => -begin.duration_since(instant).as_secs_f64(),
     }
 }
-

@@ -40,7 +40,11 @@ impl DigitPlan {
     pub fn new(digit: char, duration_ms: u32, marker: bool) -> Result<Self, TelephoneEventError> {
         let event = u8::try_from(digit)
             .ok()
-            .and_then(|digit| DIGITS.iter().position(|known| *known == digit.to_ascii_uppercase()))
+            .and_then(|digit| {
+                DIGITS
+                    .iter()
+                    .position(|known| *known == digit.to_ascii_uppercase())
+            })
             .ok_or(TelephoneEventError::NoDigit(digit))?;
         Ok(Self {
             event: event as u8,
@@ -62,7 +66,10 @@ impl DigitPlan {
         let duration = (clock_rate_hz / 1000 * elapsed_ms).min(0xffff) as u16;
         let [high, low] = duration.to_be_bytes();
         let end_and_volume = if end { END_BIT | VOLUME } else { VOLUME };
-        ([self.event, end_and_volume, high, low], self.marker && number == 0)
+        (
+            [self.event, end_and_volume, high, low],
+            self.marker && number == 0,
+        )
     }
 }
 
@@ -88,8 +95,12 @@ pub struct TelephoneEvent {
 pub fn telephone_events(packets: &[ReceivedPacket]) -> Vec<TelephoneEvent> {
     let mut events: Vec<(u32, TelephoneEvent)> = Vec::new();
     for packet in packets {
-        let [code, flags, high, low, ..] = packet.payload[..] else { continue };
-        let digit = DIGITS.get(usize::from(code)).map_or('?', |digit| char::from(*digit));
+        let [code, flags, high, low, ..] = packet.payload[..] else {
+            continue;
+        };
+        let digit = DIGITS
+            .get(usize::from(code))
+            .map_or('?', |digit| char::from(*digit));
         let known = events.iter_mut().find(|(ssrc, event)| {
             *ssrc == packet.ssrc && event.digit == digit && event.timestamp == packet.timestamp
         });
@@ -144,13 +155,23 @@ mod tests {
         assert_eq!(packets.len(), 7);
         assert_eq!(
             telephone_events(&packets),
-            [TelephoneEvent { digit: '#', timestamp: 1_000, duration: 800, packets: 7, end_packets: 3, marker: true }]
+            [TelephoneEvent {
+                digit: '#',
+                timestamp: 1_000,
+                duration: 800,
+                packets: 7,
+                end_packets: 3,
+                marker: true
+            }]
         );
     }
 
     #[test]
     fn what_is_no_digit_is_refused() {
-        assert_eq!(DigitPlan::new('x', 100, true), Err(TelephoneEventError::NoDigit('x')));
+        assert_eq!(
+            DigitPlan::new('x', 100, true),
+            Err(TelephoneEventError::NoDigit('x'))
+        );
         assert!(DigitPlan::new('d', 100, true).is_ok());
     }
 }

@@ -14,7 +14,9 @@ pub enum ClientMessage {
     /// An SDP offer, the first or a later one.
     Offer { sdp: String },
     /// A trickled candidate.
-    Candidate { candidate: Option<serde_json::Value> },
+    Candidate {
+        candidate: Option<serde_json::Value>,
+    },
     /// Makes the call.
     Dial {
         to: String,
@@ -66,7 +68,11 @@ pub enum ServerMessage {
     /// The SDP answer with all candidates.
     Answer { sdp: String },
     /// Somebody calls.
-    Incoming { call_sid: String, from: String, to: String },
+    Incoming {
+        call_sid: String,
+        from: String,
+        to: String,
+    },
     /// The far end is being alerted.
     Ringing { call_sid: String },
     /// A CallEvent.
@@ -76,7 +82,11 @@ pub enum ServerMessage {
     /// How the call goes.
     Stats(serde_json::Map<String, serde_json::Value>),
     /// What went wrong.
-    Error { code: String, message: String, fault: String },
+    Error {
+        code: String,
+        message: String,
+        fault: String,
+    },
     /// The call is over.
     Bye { q850_cause: u8, reason: String },
     /// The answer to `ping`.
@@ -100,14 +110,26 @@ mod tests {
             serde_json::to_string(&dial).unwrap(),
             r#"{"type":"dial","to":"+15550100","trunk_id":"echo"}"#
         );
-        assert_eq!(serde_json::to_string(&ClientMessage::Hold).unwrap(), r#"{"type":"hold"}"#);
+        assert_eq!(
+            serde_json::to_string(&ClientMessage::Hold).unwrap(),
+            r#"{"type":"hold"}"#
+        );
         let event = r#"{"type":"event","call_sid":"CS000000000000000000000000000000ab","event_type":1,"status":"INITIATED",
             "start_timestamp_ms":1,"q850_cause":0,"recording_url":"","duration_seconds":0,"answer_timestamp_ms":0,
             "end_timestamp_ms":0,"packets_sent":0,"packets_received":0,"packets_lost":0,"bytes_sent":0,"jitter_ms":0.0,
             "estimated_mos":0.0,"trunk_id":"echo","tenant_id":"acme","codec":"","timestamp_ms":1,"client_id":""}"#;
-        let ServerMessage::Event(event) = serde_json::from_str(event).unwrap() else { panic!("no event") };
+        let ServerMessage::Event(event) = serde_json::from_str(event).unwrap() else {
+            panic!("no event")
+        };
         assert_eq!(event.trunk_id.as_str(), "echo");
-        let bye = serde_json::from_str(r#"{"type":"bye","q850_cause":16,"reason":"done"}"#).unwrap();
-        assert_eq!(bye, ServerMessage::Bye { q850_cause: 16, reason: "done".to_owned() });
+        let bye: ServerMessage =
+            serde_json::from_str(r#"{"type":"bye","q850_cause":16,"reason":"done"}"#).unwrap();
+        assert_eq!(
+            bye,
+            ServerMessage::Bye {
+                q850_cause: 16,
+                reason: "done".to_owned()
+            }
+        );
     }
 }

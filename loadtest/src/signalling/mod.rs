@@ -169,9 +169,16 @@ impl Signalling {
             let shared = Arc::clone(&shared);
             move || serve(socket, &inbox, &shared)
         });
-        let signalling = Self { shared, orders, thread: Some(thread), handshake: began.elapsed() };
+        let signalling = Self {
+            shared,
+            orders,
+            thread: Some(thread),
+            handshake: began.elapsed(),
+        };
         if connect.token_via == TokenVia::FirstMessage && !connect.token.is_empty() {
-            signalling.send(&ClientMessage::Auth { token: connect.token.clone() });
+            signalling.send(&ClientMessage::Auth {
+                token: connect.token.clone(),
+            });
         }
         Ok(signalling)
     }
@@ -233,10 +240,20 @@ impl Signalling {
             if let Some(ended) = &inbox.ended {
                 return Err(ended.clone());
             }
-            let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
-                return Err(SignallingError::Timeout { what: what.to_owned(), waited_ms: began.elapsed().as_millis() });
+            let Some(left) = deadline
+                .checked_duration_since(Instant::now())
+                .filter(|left| !left.is_zero())
+            else {
+                return Err(SignallingError::Timeout {
+                    what: what.to_owned(),
+                    waited_ms: began.elapsed().as_millis(),
+                });
             };
-            (inbox, _) = self.shared.arrived.wait_timeout(inbox, left).unwrap_or_else(PoisonError::into_inner);
+            (inbox, _) = self
+                .shared
+                .arrived
+                .wait_timeout(inbox, left)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -250,7 +267,9 @@ impl Signalling {
         deadline: Instant,
         mut pick: impl FnMut(&ServerMessage) -> Option<T>,
     ) -> Result<T, SignallingError> {
-        self.wait_for(what, deadline, |received| received.iter().find_map(|received| pick(&received.message)))
+        self.wait_for(what, deadline, |received| {
+            received.iter().find_map(|received| pick(&received.message))
+        })
     }
 
     /// Waits until the gateway has closed the socket.
@@ -261,7 +280,10 @@ impl Signalling {
         match self.wait_for("the socket's end", deadline, |_| None::<()>) {
             Err(timeout @ SignallingError::Timeout { .. }) => Err(timeout),
             Err(ended) => Ok(ended),
-            Ok(()) => Ok(SignallingError::Closed { code: 1006, reason: String::new() }),
+            Ok(()) => Ok(SignallingError::Closed {
+                code: 1006,
+                reason: String::new(),
+            }),
         }
     }
 
@@ -291,7 +313,11 @@ fn open(connect: &Connect) -> Result<Socket, SignallingError> {
         return Err(bad_url());
     }
     // An IPv6 host stands in brackets in the URL and nowhere else.
-    let host = uri.host().ok_or_else(bad_url)?.trim_matches(['[', ']']).to_owned();
+    let host = uri
+        .host()
+        .ok_or_else(bad_url)?
+        .trim_matches(['[', ']'])
+        .to_owned();
     let port = uri.port_u16().unwrap_or(443);
     let deadline = Instant::now() + connect.timeout;
     let stream = connect_tcp(&host, port, deadline)?;
@@ -314,19 +340,34 @@ fn open(connect: &Connect) -> Result<Socket, SignallingError> {
             waited_ms: connect.timeout.as_millis(),
         },
     })?;
-    let chosen = response.headers().get("sec-websocket-protocol").and_then(|value| value.to_str().ok());
+    let chosen = response
+        .headers()
+        .get("sec-websocket-protocol")
+        .and_then(|value| value.to_str().ok());
     if chosen != Some(SUBPROTOCOL) {
-        return Err(SignallingError::Malformed(format!("the gateway chose the subprotocol {chosen:?}")));
+        return Err(SignallingError::Malformed(format!(
+            "the gateway chose the subprotocol {chosen:?}"
+        )));
     }
     let timeout_set = socket.get_mut().sock.set_read_timeout(Some(READ_TIMEOUT));
-    timeout_set.map_err(|error| SignallingError::Connect { address: connect.url.clone(), error: error.to_string() })?;
+    timeout_set.map_err(|error| SignallingError::Connect {
+        address: connect.url.clone(),
+        error: error.to_string(),
+    })?;
     Ok(socket)
 }
 
 fn connect_tcp(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, SignallingError> {
     let address = format!("{host}:{port}");
-    let failed = |error: io::Error| SignallingError::Connect { address: address.clone(), error: error.to_string() };
-    let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    let failed = |error: io::Error| SignallingError::Connect {
+        address: address.clone(),
+        error: error.to_string(),
+    };
+    let left = || {
+        deadline
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_millis(1))
+    };
     let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(failed)?.collect();
     let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
     for address in addresses {
@@ -334,7 +375,9 @@ fn connect_tcp(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, Si
             Ok(stream) => {
                 stream.set_nodelay(true).map_err(failed)?;
                 stream.set_read_timeout(Some(left())).map_err(failed)?;
-                stream.set_write_timeout(Some(CLOSE_TIMEOUT)).map_err(failed)?;
+                stream
+                    .set_write_timeout(Some(CLOSE_TIMEOUT))
+                    .map_err(failed)?;
                 return Ok(stream);
             }
             Err(error) => last = error,
@@ -369,10 +412,14 @@ fn serve(mut socket: Socket, orders: &Receiver<Order>, shared: &Shared) {
         match socket.read() {
             Ok(Message::Text(text)) => receive(text.as_str(), shared),
             Ok(Message::Close(frame)) => {
-                let (code, reason) = frame.map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));
+                let (code, reason) = frame.map_or((1005, String::new()), |frame| {
+                    (frame.code.into(), frame.reason.to_string())
+                });
                 shared.end(SignallingError::Closed { code, reason });
             }
-            Ok(Message::Binary(_)) => shared.end(SignallingError::Malformed("a binary message".to_owned())),
+            Ok(Message::Binary(_)) => {
+                shared.end(SignallingError::Malformed("a binary message".to_owned()))
+            }
             Ok(_) => {}
             Err(error) if is_would_block(&error) => {}
             Err(error) => return shared.end(from_tungstenite(error)),
@@ -385,7 +432,10 @@ fn receive(text: &str, shared: &Shared) {
         Ok(message) => {
             let mut inbox = shared.inbox();
             if inbox.received.len() < MESSAGES_MAX {
-                inbox.received.push(Received { at: Instant::now(), message });
+                inbox.received.push(Received {
+                    at: Instant::now(),
+                    message,
+                });
             }
             drop(inbox);
             shared.arrived.notify_all();
@@ -400,19 +450,35 @@ fn is_would_block(error: &tungstenite::Error) -> bool {
 }
 
 fn closed_without_code() -> SignallingError {
-    SignallingError::Closed { code: 1006, reason: "the socket ended without a close frame".to_owned() }
+    SignallingError::Closed {
+        code: 1006,
+        reason: "the socket ended without a close frame".to_owned(),
+    }
 }
 
 fn from_tungstenite(error: tungstenite::Error) -> SignallingError {
     match error {
         tungstenite::Error::Http(response) => SignallingError::Refused {
             status: response.status().as_u16(),
-            body: response.body().as_deref().map(|body| String::from_utf8_lossy(body).into_owned()).unwrap_or_default(),
+            body: response
+                .body()
+                .as_deref()
+                .map(|body| String::from_utf8_lossy(body).into_owned())
+                .unwrap_or_default(),
         },
-        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => closed_without_code(),
-        tungstenite::Error::Io(error) if error.kind() == ErrorKind::InvalidData => SignallingError::Tls(error.to_string()),
-        tungstenite::Error::Io(error) => SignallingError::Closed { code: 1006, reason: error.to_string() },
-        tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => closed_without_code(),
+        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
+            closed_without_code()
+        }
+        tungstenite::Error::Io(error) if error.kind() == ErrorKind::InvalidData => {
+            SignallingError::Tls(error.to_string())
+        }
+        tungstenite::Error::Io(error) => SignallingError::Closed {
+            code: 1006,
+            reason: error.to_string(),
+        },
+        tungstenite::Error::Protocol(
+            tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        ) => closed_without_code(),
         other => SignallingError::Malformed(other.to_string()),
     }
 }

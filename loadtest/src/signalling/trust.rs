@@ -32,9 +32,13 @@ pub(super) fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, Signalli
             .with_custom_certificate_verifier(Arc::new(AcceptAnybody(provider)))
             .with_no_client_auth(),
         Trust::CertificateFile(file) => {
-            let unreadable = |error: &dyn std::fmt::Display| SignallingError::Tls(format!("{}: {error}", file.display()));
+            let unreadable = |error: &dyn std::fmt::Display| {
+                SignallingError::Tls(format!("{}: {error}", file.display()))
+            };
             let mut roots = RootCertStore::empty();
-            for certificate in CertificateDer::pem_file_iter(file).map_err(|error| unreadable(&error))? {
+            for certificate in
+                CertificateDer::pem_file_iter(file).map_err(|error| unreadable(&error))?
+            {
                 let certificate = certificate.map_err(|error| unreadable(&error))?;
                 roots.add(certificate).map_err(|error| unreadable(&error))?;
             }
@@ -69,7 +73,12 @@ impl ServerCertVerifier for AcceptAnybody {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -78,7 +87,12 @@ impl ServerCertVerifier for AcceptAnybody {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

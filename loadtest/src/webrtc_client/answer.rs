@@ -16,12 +16,19 @@ pub(super) fn chosen_format(sdp: &str) -> Option<OutgoingFormat> {
             if fields.next() == Some("0") {
                 return None;
             }
-            payload_types = fields.skip(1).filter_map(|field| field.parse().ok()).collect();
+            payload_types = fields
+                .skip(1)
+                .filter_map(|field| field.parse().ok())
+                .collect();
         } else if let Some(map) = line.strip_prefix("a=rtpmap:") {
             let (payload_type, encoding) = map.split_once(' ')?;
             let mut parts = encoding.trim().split('/');
             let name = parts.next()?.to_ascii_lowercase();
-            encodings.push((payload_type.parse().ok()?, name, parts.next()?.parse().ok()?));
+            encodings.push((
+                payload_type.parse().ok()?,
+                name,
+                parts.next()?.parse().ok()?,
+            ));
         }
     }
     // The static types need no rtpmap.
@@ -30,7 +37,8 @@ pub(super) fn chosen_format(sdp: &str) -> Option<OutgoingFormat> {
             encodings.push((payload_type, name.to_owned(), 8_000));
         }
     }
-    let encoding_of = |payload_type: u8| encodings.iter().find(|encoding| encoding.0 == payload_type);
+    let encoding_of =
+        |payload_type: u8| encodings.iter().find(|encoding| encoding.0 == payload_type);
     let (payload_type, codec) = payload_types.iter().find_map(|payload_type| {
         let (_, name, _) = encoding_of(*payload_type)?;
         let codec = match name.as_str() {
@@ -48,8 +56,14 @@ pub(super) fn chosen_format(sdp: &str) -> Option<OutgoingFormat> {
             .filter(|(_, name, _)| name == "telephone-event")
             .map(|(payload_type, _, clock_rate_hz)| (*payload_type, *clock_rate_hz))
     };
-    let telephone_event = events().find(|(_, clock)| *clock == codec.clock_rate_hz()).or_else(|| events().next());
-    Some(OutgoingFormat { codec, payload_type, telephone_event })
+    let telephone_event = events()
+        .find(|(_, clock)| *clock == codec.clock_rate_hz())
+        .or_else(|| events().next());
+    Some(OutgoingFormat {
+        codec,
+        payload_type,
+        telephone_event,
+    })
 }
 
 #[cfg(test)]
@@ -60,8 +74,11 @@ mod tests {
     fn the_answers_numbers_are_taken() {
         let sdp = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 109 101\r\na=rtpmap:109 opus/48000/2\r\n\
                    a=rtpmap:101 telephone-event/48000\r\n";
-        let expected =
-            OutgoingFormat { codec: AudioCodec::Opus, payload_type: 109, telephone_event: Some((101, 48_000)) };
+        let expected = OutgoingFormat {
+            codec: AudioCodec::Opus,
+            payload_type: 109,
+            telephone_event: Some((101, 48_000)),
+        };
         assert_eq!(chosen_format(sdp), Some(expected));
     }
 

@@ -19,9 +19,12 @@ pub use peer::MediaStatistics;
 use crate::audio::Audio;
 use crate::judge::{self, Bar, JudgeError, Playback, Question, Verdict};
 use crate::media::{
-    AudioCodec, DigitPlan, OutgoingFormat, PACKET_MS, ReceivedPacket, Recording, TelephoneEventError,
+    AudioCodec, DigitPlan, OutgoingFormat, PACKET_MS, ReceivedPacket, Recording,
+    TelephoneEventError,
 };
-use crate::signalling::{ClientMessage, Connect, Received, ServerMessage, Signalling, SignallingError, TokenVia, Trust};
+use crate::signalling::{
+    ClientMessage, Connect, Received, ServerMessage, Signalling, SignallingError, TokenVia, Trust,
+};
 use peer::MediaPeer;
 
 /// How long the last words may be on their way before the call is hung up.
@@ -100,7 +103,11 @@ impl CallPlan {
         let host_begin = self.url.find("://").map_or(0, |index| index + 3);
         match self.url.get(host_begin..).and_then(|rest| rest.find('/')) {
             Some(slash) if host_begin + slash + 1 < self.url.len() => self.url.clone(),
-            _ => format!("{}/signal/browser/{}", self.url.trim_end_matches('/'), self.tenant),
+            _ => format!(
+                "{}/signal/browser/{}",
+                self.url.trim_end_matches('/'),
+                self.tenant
+            ),
         }
     }
 }
@@ -181,7 +188,9 @@ impl CallReport {
 
     /// Of a verdict's delay, what the path added: without the packetisation and the look-ahead of the sender's codec.
     pub fn transit_ms(&self, verdict: &Verdict) -> Option<f64> {
-        verdict.delay_ms.map(|delay_ms| delay_ms - f64::from(PACKET_MS) - self.lookahead_ms)
+        verdict
+            .delay_ms
+            .map(|delay_ms| delay_ms - f64::from(PACKET_MS) - self.lookahead_ms)
     }
 }
 
@@ -226,7 +235,9 @@ impl WebRtcCall {
     /// As [`WebRtcCall::dial`].
     pub fn connect(plan: &CallPlan) -> Result<Self, CallError> {
         if plan.codec == AudioCodec::L16 {
-            return Err(CallError::Plan("WebRTC has no L16; say opus, pcmu or pcma".to_owned()));
+            return Err(CallError::Plan(
+                "WebRTC has no L16; say opus, pcmu or pcma".to_owned(),
+            ));
         }
         let signalling = Signalling::connect(&Connect {
             url: plan.signalling_url(),
@@ -263,13 +274,21 @@ impl WebRtcCall {
             call_from: plan.call_from.clone(),
             client_id: plan.client_id.clone(),
         });
-        let answer = self.signalling.wait_for_message("CHANNEL_ANSWER", self.deadline(), |message| match message {
-            ServerMessage::Event(event) if event.event_type == EventType::ChannelAnswer => Some(Ok(event.call_sid.to_string())),
-            ServerMessage::Event(event) if event.event_type == EventType::ChannelHangupComplete => {
-                Some(Err(CallError::Unanswered { q850_cause: event.q850_cause }))
-            }
-            other => refusal(other).map(Err),
-        })?;
+        let answer =
+            self.signalling
+                .wait_for_message("CHANNEL_ANSWER", self.deadline(), |message| match message {
+                    ServerMessage::Event(event) if event.event_type == EventType::ChannelAnswer => {
+                        Some(Ok(event.call_sid.to_string()))
+                    }
+                    ServerMessage::Event(event)
+                        if event.event_type == EventType::ChannelHangupComplete =>
+                    {
+                        Some(Err(CallError::Unanswered {
+                            q850_cause: event.q850_cause,
+                        }))
+                    }
+                    other => refusal(other).map(Err),
+                })?;
         self.call_sid = answer?;
         Ok(())
     }
@@ -312,17 +331,27 @@ impl WebRtcCall {
     /// # Errors
     /// [`CallError::Digits`] for what is no digit or was not negotiated.
     pub fn send_digits(&self, digits: &str, duration_ms: u32) -> Result<(), CallError> {
-        if self.peer.format().is_none_or(|format| format.telephone_event.is_none()) {
+        if self
+            .peer
+            .format()
+            .is_none_or(|format| format.telephone_event.is_none())
+        {
             return Err(TelephoneEventError::NotNegotiated.into());
         }
-        let plans = digits.chars().map(|digit| DigitPlan::new(digit, duration_ms, true)).collect::<Result<_, _>>()?;
+        let plans = digits
+            .chars()
+            .map(|digit| DigitPlan::new(digit, duration_ms, true))
+            .collect::<Result<_, _>>()?;
         self.peer.send_digits(plans);
         Ok(())
     }
 
     /// Sends digits as `dtmf` message; the gateway plays them to the far end.
     pub fn send_digits_by_message(&self, digits: &str, duration_ms: u16) {
-        self.signalling.send(&ClientMessage::Dtmf { digits: digits.to_owned(), duration_ms: Some(duration_ms) });
+        self.signalling.send(&ClientMessage::Dtmf {
+            digits: digits.to_owned(),
+            duration_ms: Some(duration_ms),
+        });
     }
 
     /// Puts the far end on hold by message, and waits for the event.
@@ -350,7 +379,11 @@ impl WebRtcCall {
     /// # Errors
     /// [`CallError`] when the offer is refused.
     pub fn hold_by_offer(&self, hold: bool) -> Result<(), CallError> {
-        let direction = if hold { Direction::SendOnly } else { Direction::SendRecv };
+        let direction = if hold {
+            Direction::SendOnly
+        } else {
+            Direction::SendRecv
+        };
         self.negotiate(self.peer.offer_direction(direction)?)
     }
 
@@ -424,19 +457,28 @@ impl WebRtcCall {
     }
 
     fn count(&self, event_type: EventType) -> usize {
-        self.signalling.events().iter().filter(|event| event.event_type == event_type).count()
+        self.signalling
+            .events()
+            .iter()
+            .filter(|event| event.event_type == event_type)
+            .count()
     }
 
     /// Sends an offer, and takes the answer that comes after it.
     fn negotiate(&self, offer: String) -> Result<(), CallError> {
         let before = self.signalling.received().len();
         self.signalling.send(&ClientMessage::Offer { sdp: offer });
-        let answer = self.signalling.wait_for("answer", self.deadline(), |received| {
-            received.iter().skip(before).find_map(|received| match &received.message {
-                ServerMessage::Answer { sdp } => Some(Ok(sdp.clone())),
-                other => refusal(other).map(Err),
-            })
-        })?;
+        let answer = self
+            .signalling
+            .wait_for("answer", self.deadline(), |received| {
+                received
+                    .iter()
+                    .skip(before)
+                    .find_map(|received| match &received.message {
+                        ServerMessage::Answer { sdp } => Some(Ok(sdp.clone())),
+                        other => refusal(other).map(Err),
+                    })
+            })?;
         self.peer.accept(answer?);
         Ok(())
     }
@@ -444,9 +486,15 @@ impl WebRtcCall {
 
 fn refusal(message: &ServerMessage) -> Option<CallError> {
     match message {
-        ServerMessage::Error { code, message, fault } => {
-            Some(CallError::Refused { code: code.clone(), message: message.clone(), fault: fault.clone() })
-        }
+        ServerMessage::Error {
+            code,
+            message,
+            fault,
+        } => Some(CallError::Refused {
+            code: code.clone(),
+            message: message.clone(),
+            fault: fault.clone(),
+        }),
         _ => None,
     }
 }
@@ -458,10 +506,19 @@ mod tests {
     #[test]
     fn a_url_without_a_path_gets_the_tenants() {
         let mut plan = CallPlan::new("wss://gw.example.com:7443", Trust::Anybody, "acme", "");
-        assert_eq!(plan.signalling_url(), "wss://gw.example.com:7443/signal/browser/acme");
+        assert_eq!(
+            plan.signalling_url(),
+            "wss://gw.example.com:7443/signal/browser/acme"
+        );
         plan.url = "wss://gw.example.com:7443/".to_owned();
-        assert_eq!(plan.signalling_url(), "wss://gw.example.com:7443/signal/browser/acme");
+        assert_eq!(
+            plan.signalling_url(),
+            "wss://gw.example.com:7443/signal/browser/acme"
+        );
         plan.url = "wss://gw.example.com:7443/else/where".to_owned();
-        assert_eq!(plan.signalling_url(), "wss://gw.example.com:7443/else/where");
+        assert_eq!(
+            plan.signalling_url(),
+            "wss://gw.example.com:7443/else/where"
+        );
     }
 }

@@ -23,10 +23,12 @@ use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig}
 
 use super::answer::chosen_format;
 use super::{CallError, DtlsChoice};
-use crate::random_u16;
 use crate::audio::Audio;
 use crate::judge::Playback;
-use crate::media::{AudioCodec, DigitPlan, Outgoing, OutgoingFormat, PACKET_MS, ReceivedPacket, Recorder, Recording};
+use crate::media::{
+    AudioCodec, DigitPlan, Outgoing, OutgoingFormat, PACKET_MS, ReceivedPacket, Recorder, Recording,
+};
+use crate::random_u16;
 
 /// The longest datagram that is read.
 const DATAGRAM_BYTES_MAX: usize = 2_048;
@@ -89,7 +91,11 @@ enum Order {
 }
 
 enum Wake {
-    Datagram { at: Instant, source: SocketAddr, contents: Vec<u8> },
+    Datagram {
+        at: Instant,
+        source: SocketAddr,
+        contents: Vec<u8>,
+    },
     Order(Order),
 }
 
@@ -103,9 +109,15 @@ pub(super) struct MediaPeer {
 
 impl MediaPeer {
     /// Binds a socket at `local_ip`, and makes the offer for `codec`.
-    pub(super) fn start(codec: AudioCodec, dtls: DtlsChoice, local_ip: IpAddr) -> Result<Self, CallError> {
+    pub(super) fn start(
+        codec: AudioCodec,
+        dtls: DtlsChoice,
+        local_ip: IpAddr,
+    ) -> Result<Self, CallError> {
         let socket = UdpSocket::bind((local_ip, 0)).map_err(media_error)?;
-        socket.set_read_timeout(Some(READ_TIMEOUT)).map_err(media_error)?;
+        socket
+            .set_read_timeout(Some(READ_TIMEOUT))
+            .map_err(media_error)?;
         let local = socket.local_addr().map_err(media_error)?;
         let mut rtc = configuration(codec, dtls).build(Instant::now());
         rtc.add_local_candidate(Candidate::host(local, "udp").map_err(media_error)?);
@@ -157,7 +169,12 @@ impl MediaPeer {
             view.ended = Some(result.err().unwrap_or_else(|| "stopped".to_owned()));
             driver.shared.changed.notify_all();
         });
-        Ok(Self { shared, wakes, threads: vec![reader, media], offer: offer.to_sdp_string() })
+        Ok(Self {
+            shared,
+            wakes,
+            threads: vec![reader, media],
+            offer: offer.to_sdp_string(),
+        })
     }
 
     /// The first offer.
@@ -208,10 +225,17 @@ impl MediaPeer {
 
     /// Waits until the speech has been sent to its end.
     pub(super) fn wait_silent(&self, deadline: Instant) -> Result<(), CallError> {
-        self.wait("the end of the speech", deadline, |view| (view.silent && view.spoken_at.is_some()).then_some(()))
+        self.wait("the end of the speech", deadline, |view| {
+            (view.silent && view.spoken_at.is_some()).then_some(())
+        })
     }
 
-    fn wait<T>(&self, what: &str, deadline: Instant, look: impl Fn(&View) -> Option<T>) -> Result<T, CallError> {
+    fn wait<T>(
+        &self,
+        what: &str,
+        deadline: Instant,
+        look: impl Fn(&View) -> Option<T>,
+    ) -> Result<T, CallError> {
         let mut view = self.shared.view();
         loop {
             if let Some(found) = look(&view) {
@@ -220,10 +244,17 @@ impl MediaPeer {
             if let Some(ended) = &view.ended {
                 return Err(CallError::Media(ended.clone()));
             }
-            let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+            let Some(left) = deadline
+                .checked_duration_since(Instant::now())
+                .filter(|left| !left.is_zero())
+            else {
                 return Err(CallError::Media(format!("timed out waiting for {what}")));
             };
-            (view, _) = self.shared.changed.wait_timeout(view, left).unwrap_or_else(PoisonError::into_inner);
+            (view, _) = self
+                .shared
+                .changed
+                .wait_timeout(view, left)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -258,8 +289,15 @@ impl MediaPeer {
     pub(super) fn statistics(&self) -> MediaStatistics {
         let mut view = self.shared.view();
         view.late_ms.sort_unstable_by(f32::total_cmp);
-        let p99 = view.late_ms.get(view.late_ms.len() * 99 / 100).copied().unwrap_or(0.0);
-        MediaStatistics { late_ms_p99: f64::from(p99), ..view.statistics.clone() }
+        let p99 = view
+            .late_ms
+            .get(view.late_ms.len() * 99 / 100)
+            .copied()
+            .unwrap_or(0.0);
+        MediaStatistics {
+            late_ms_p99: f64::from(p99),
+            ..view.statistics.clone()
+        }
     }
 }
 
@@ -294,8 +332,18 @@ fn configuration(codec: AudioCodec, dtls: DtlsChoice) -> RtcConfig {
         AudioCodec::Pcmu => codecs.enable_pcmu(true, false),
         AudioCodec::Pcma => codecs.enable_pcma(true, false),
     }
-    let digits = FormatParams { telephone_event_max: Some(15), ..Default::default() };
-    codecs.add_config(event_payload_type.into(), None, Codec::Tele, event_clock, None, digits);
+    let digits = FormatParams {
+        telephone_event_max: Some(15),
+        ..Default::default()
+    };
+    codecs.add_config(
+        event_payload_type.into(),
+        None,
+        Codec::Tele,
+        event_clock,
+        None,
+        digits,
+    );
     config
 }
 
@@ -305,7 +353,14 @@ fn read_datagrams(socket: &UdpSocket, wakes: &Sender<Wake>, shared: &Shared) {
         match socket.recv_from(&mut buffer) {
             Ok((len, source)) => {
                 let contents = buffer.get(..len).unwrap_or_default().to_vec();
-                if wakes.send(Wake::Datagram { at: Instant::now(), source, contents }).is_err() {
+                if wakes
+                    .send(Wake::Datagram {
+                        at: Instant::now(),
+                        source,
+                        contents,
+                    })
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -349,9 +404,16 @@ impl Driver {
                 self.advance(now)?;
                 continue;
             }
-            let until = self.next_due.map_or(timeout, |due| due.min(timeout)).min(now + SLEEP_MAX);
+            let until = self
+                .next_due
+                .map_or(timeout, |due| due.min(timeout))
+                .min(now + SLEEP_MAX);
             match wakes.recv_timeout(until.saturating_duration_since(now)) {
-                Ok(Wake::Datagram { at, source, contents }) => self.receive(at, source, &contents)?,
+                Ok(Wake::Datagram {
+                    at,
+                    source,
+                    contents,
+                }) => self.receive(at, source, &contents)?,
                 Ok(Wake::Order(order)) => self.obey(order)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -362,7 +424,9 @@ impl Driver {
 
     fn advance(&mut self, now: Instant) -> Result<(), String> {
         self.now = self.now.max(now);
-        self.rtc.handle_input(Input::Timeout(self.now)).map_err(to_text)
+        self.rtc
+            .handle_input(Input::Timeout(self.now))
+            .map_err(to_text)
     }
 
     /// Takes everything that the peer has to say; returns when it wants to be called next.
@@ -372,7 +436,9 @@ impl Driver {
                 Output::Timeout(at) => return Ok(at),
                 Output::Transmit(transmit) => {
                     // A full socket loses the datagram, as any network may.
-                    let _ = self.socket.send_to(&transmit.contents, transmit.destination);
+                    let _ = self
+                        .socket
+                        .send_to(&transmit.contents, transmit.destination);
                 }
                 Output::Event(event) => self.handle_event(event)?,
             }
@@ -382,16 +448,28 @@ impl Driver {
     fn receive(&mut self, at: Instant, source: SocketAddr, contents: &[u8]) -> Result<(), String> {
         self.now = self.now.max(at);
         // What is neither STUN, DTLS nor SRTP is dropped, as a browser does.
-        let Ok(parsed) = contents.try_into() else { return Ok(()) };
-        self.body_len = rtp::header_len(contents).map_or(0, |header_len| contents.len() - header_len);
-        let receive = Receive { proto: Protocol::Udp, source, destination: self.local, contents: parsed };
-        self.rtc.handle_input(Input::Receive(self.now, receive)).map_err(to_text)
+        let Ok(parsed) = contents.try_into() else {
+            return Ok(());
+        };
+        self.body_len =
+            rtp::header_len(contents).map_or(0, |header_len| contents.len() - header_len);
+        let receive = Receive {
+            proto: Protocol::Udp,
+            source,
+            destination: self.local,
+            contents: parsed,
+        };
+        self.rtc
+            .handle_input(Input::Receive(self.now, receive))
+            .map_err(to_text)
     }
 
     fn handle_event(&mut self, event: Event) -> Result<(), String> {
         match event {
             Event::Connected => self.connected(),
-            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => Err("ICE disconnected".to_owned()),
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                Err("ICE disconnected".to_owned())
+            }
             Event::RtpPacket(packet) => {
                 self.record(packet);
                 Ok(())
@@ -404,11 +482,15 @@ impl Driver {
         let now = Instant::now();
         let version = self.rtc.direct_api().dtls_protocol_version();
         let mut view = self.shared.view();
-        let Some(format) = view.format else { return Err("connected without an answer".to_owned()) };
+        let Some(format) = view.format else {
+            return Err("connected without an answer".to_owned());
+        };
         view.connected_at = Some(now);
         view.recorder = Recorder::new(now);
         view.statistics.dtls = version.map_or_else(String::new, |version| format!("{version:?}"));
-        view.statistics.connect_ms = self.answered_at.map_or(0.0, |at| now.duration_since(at).as_secs_f64() * 1000.0);
+        view.statistics.connect_ms = self
+            .answered_at
+            .map_or(0.0, |at| now.duration_since(at).as_secs_f64() * 1000.0);
         if self.outgoing.is_none() {
             let outgoing = Outgoing::new(format, u32::from(random_u16())).map_err(to_text)?;
             view.lookahead_ms = outgoing.lookahead_ms();
@@ -441,7 +523,10 @@ impl Driver {
         let Some(format) = view.format else { return };
         if received.payload_type == format.payload_type {
             view.recorder.handle_packet(received);
-        } else if format.telephone_event.is_some_and(|(payload_type, _)| payload_type == received.payload_type) {
+        } else if format
+            .telephone_event
+            .is_some_and(|(payload_type, _)| payload_type == received.payload_type)
+        {
             if view.telephone_events.len() < SAMPLES_MAX {
                 view.telephone_events.push(received);
             }
@@ -452,20 +537,33 @@ impl Driver {
 
     fn send_frame(&mut self, due: Instant, now: Instant) -> Result<(), String> {
         self.next_due = Some(due + Duration::from_millis(u64::from(PACKET_MS)));
-        let Some(outgoing) = &mut self.outgoing else { return Ok(()) };
+        let Some(outgoing) = &mut self.outgoing else {
+            return Ok(());
+        };
         let packet = outgoing.next_packet(due).map_err(to_text)?;
         let sequence: SeqNo = self.sequence.into();
         self.sequence += 1;
-        let sends = self.rtc.media(self.mid).is_some_and(|media| media.direction().is_sending());
+        let sends = self
+            .rtc
+            .media(self.mid)
+            .is_some_and(|media| media.direction().is_sending());
         if sends && let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(self.mid, None) {
             let payload_type = packet.payload_type.into();
-            let write = RtpWrite::new(payload_type, sequence, packet.timestamp, now, packet.payload).marker(packet.marker);
+            let write = RtpWrite::new(
+                payload_type,
+                sequence,
+                packet.timestamp,
+                now,
+                packet.payload,
+            )
+            .marker(packet.marker);
             stream.write_rtp(write);
         }
         let mut view = self.shared.view();
         view.statistics.packets_sent += 1;
         if view.late_ms.len() < SAMPLES_MAX {
-            view.late_ms.push(now.duration_since(due).as_secs_f32() * 1000.0);
+            view.late_ms
+                .push(now.duration_since(due).as_secs_f32() * 1000.0);
         }
         let silent = outgoing.is_silent();
         if view.silent != silent || view.spoken_at != outgoing.spoken_at() {
@@ -479,12 +577,16 @@ impl Driver {
     fn obey(&mut self, order: Order) -> Result<(), String> {
         match order {
             Order::Accept(answer) => {
-                let format = chosen_format(&answer).ok_or("the answer has no audio that we know")?;
+                let format =
+                    chosen_format(&answer).ok_or("the answer has no audio that we know")?;
                 let answer = SdpAnswer::from_sdp_string(&answer).map_err(to_text)?;
                 let pending = self.pending.take().ok_or("an answer without an offer")?;
                 self.shared.view().format = Some(format);
                 self.answered_at.get_or_insert_with(Instant::now);
-                self.rtc.sdp_api().accept_answer(pending, answer).map_err(to_text)
+                self.rtc
+                    .sdp_api()
+                    .accept_answer(pending, answer)
+                    .map_err(to_text)
             }
             Order::Speak(speech, playback) => {
                 if let Some(outgoing) = &mut self.outgoing {
@@ -527,3 +629,7 @@ fn media_error(error: impl std::fmt::Display) -> CallError {
 fn to_text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
+
+#[cfg(test)]
+#[path = "peer_tests.rs"]
+mod tests;
