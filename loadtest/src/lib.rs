@@ -4,6 +4,7 @@
 //! threads and std sockets: this is no product code path.
 
 pub mod audio;
+pub mod chromium;
 pub mod judge;
 pub mod media;
 pub mod rtp_peer;
