@@ -46,6 +46,24 @@ mod tests {
 
     use super::*;
 
+    /// Made with another implementation (Python's xxhash): hosts and tools that hash tenants must agree with us.
+    #[test]
+    fn the_hash_is_a_contract() {
+        assert_eq!(score("acme", ShardIndex(0)), 0x1831_e927_14d0_e63b);
+        assert_eq!(score("t1", ShardIndex(0)), 0xe74c_70ad_3416_0ef4);
+        assert_eq!(score(&"x".repeat(64), ShardIndex(0)), 0xbb7c_4505_7ade_928a);
+        let of_8 = |tenant| {
+            owners(tenant, 8, 8)
+                .map(|index| index.0)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of_8("acme"), [3, 6, 2, 7, 0, 4, 5, 1]);
+        assert_eq!(of_8("t1"), [7, 6, 0, 2, 4, 5, 1, 3]);
+        assert_eq!(of_8("globex-eu_2"), [7, 2, 6, 1, 3, 0, 5, 4]);
+        assert_eq!(owner("acme", 3), ShardIndex(2));
+        assert_eq!(owner("t1", 3), ShardIndex(0));
+    }
+
     #[test]
     fn tenants_are_spread_evenly_and_few_move_when_a_shard_is_added() {
         let tenants: Vec<String> = (0..10_000)

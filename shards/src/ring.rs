@@ -18,8 +18,9 @@ pub struct Full<T>(pub T);
 pub struct Producer<T> {
     ring: rtrb::Producer<T>,
     reserved: Arc<AtomicUsize>,
-    doorbell: Option<Arc<Doorbell>>,
     full_total: u64,
+    /// Below `ring`, so that it is dropped, and rings, after the ring's half is gone.
+    doorbell: Option<RingOnDrop>,
 }
 
 /// The receiving end; may move to another thread.
@@ -43,8 +44,8 @@ pub fn ring<T>(slots: usize, doorbell: Option<Arc<Doorbell>>) -> (Producer<T>, C
     let producer = Producer {
         ring: producer,
         reserved: Arc::new(AtomicUsize::new(0)),
-        doorbell,
         full_total: 0,
+        doorbell: doorbell.map(RingOnDrop),
     };
     (producer, Consumer { ring: consumer })
 }
@@ -129,18 +130,18 @@ impl<T> Producer<T> {
         let pushed = self.ring.push(value);
         debug_assert!(pushed.is_ok(), "callers have counted the free slots");
         if let Some(doorbell) = &self.doorbell {
-            doorbell.ring();
+            doorbell.0.ring();
         }
     }
 }
 
-impl<T> Drop for Producer<T> {
+/// Rings when the producer is dropped, so that a sleeping receiver learns that it is alone.
+#[derive(Debug)]
+struct RingOnDrop(Arc<Doorbell>);
+
+impl Drop for RingOnDrop {
     fn drop(&mut self) {
-        // A sleeping receiver learns that its sender is gone; it sees that no later than the drop of the ring's half,
-        // because it checks again when it wakes.
-        if let Some(doorbell) = &self.doorbell {
-            doorbell.ring();
-        }
+        self.0.ring();
     }
 }
 
@@ -164,5 +165,110 @@ impl<T> Consumer<T> {
     /// The producer is gone: what waits in the ring is the last.
     pub fn is_abandoned(&self) -> bool {
         self.ring.is_abandoned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_reserved_slot_outlives_a_full_ring() {
+        let (mut producer, mut consumer) = ring(2, None);
+        let last_word = producer.reserve().unwrap();
+        producer.push("created").unwrap();
+        assert_eq!(producer.push("held"), Err(Full("held")));
+        assert!(producer.reserve().is_none());
+        assert_eq!(producer.full_total(), 2);
+        producer.push_reserved(last_word, "ended");
+        assert_eq!((producer.depth(), consumer.depth()), (2, 2));
+        assert_eq!(consumer.pop(), Some("created"));
+        assert_eq!(consumer.pop(), Some("ended"));
+        assert_eq!(consumer.pop(), None);
+    }
+
+    #[test]
+    fn a_reservation_outlives_its_producer() {
+        let (mut producer, consumer) = ring::<u8>(1, None);
+        let reservation = producer.reserve().unwrap();
+        drop(producer);
+        assert!(consumer.is_abandoned());
+        drop(reservation);
+    }
+
+    #[test]
+    #[should_panic(expected = "a reservation of another ring")]
+    fn a_reservation_is_good_for_its_own_ring_only() {
+        let (mut one, _one) = ring::<u8>(1, None);
+        let (mut other, _other) = ring(1, None);
+        let reservation = one.reserve().unwrap();
+        other.push_reserved(reservation, 1);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push,
+        Pop,
+        Reserve,
+        PushReserved,
+        Release,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => Just(Step::Push),
+            4 => Just(Step::Pop),
+            3 => Just(Step::Reserve),
+            2 => Just(Step::PushReserved),
+            1 => Just(Step::Release),
+        ]
+    }
+
+    proptest! {
+        /// A queue with a count of reservations is the oracle: never more taken plus reserved than there are slots, and
+        /// a push fails exactly when all are.
+        #[test]
+        fn slots_are_taken_reserved_or_free(slots in 0_usize..6, steps in prop::collection::vec(step(), 0..200)) {
+            let (mut producer, mut consumer) = ring(slots, None);
+            let mut queue = VecDeque::new();
+            let mut reservations = Vec::new();
+            let mut full = 0;
+            for (number, step) in steps.into_iter().enumerate() {
+                let free = slots - queue.len() - reservations.len();
+                match step {
+                    Step::Push if free > 0 => {
+                        prop_assert_eq!(producer.push(number), Ok(()));
+                        queue.push_back(number);
+                    }
+                    Step::Push => {
+                        prop_assert_eq!(producer.push(number), Err(Full(number)));
+                        full += 1;
+                    }
+                    Step::Pop => prop_assert_eq!(consumer.pop(), queue.pop_front()),
+                    Step::Reserve => {
+                        let reservation = producer.reserve();
+                        prop_assert_eq!(reservation.is_some(), free > 0);
+                        full += u64::from(free == 0);
+                        reservations.extend(reservation);
+                    }
+                    Step::PushReserved => if let Some(reservation) = reservations.pop() {
+                        producer.push_reserved(reservation, number);
+                        queue.push_back(number);
+                    }
+                    Step::Release => if let Some(reservation) = reservations.pop() {
+                        producer.release(reservation);
+                    }
+                }
+                prop_assert_eq!(producer.depth(), queue.len());
+                prop_assert_eq!(producer.reserved(), reservations.len());
+                prop_assert_eq!(producer.full_total(), full);
+            }
+        }
     }
 }
