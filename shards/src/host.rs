@@ -27,25 +27,21 @@ pub enum MemlockError {
     },
 }
 
-/// Checks that `executors` executors can start in this process.
+/// Checks that `executors` executors can start in this process. The limit is one per process and does not grow with
+/// them: where more can't be locked, glommio goes on without registered buffers, which only file I/O would use.
 ///
 /// # Errors
 /// The limit and the remedy.
 pub fn check_memlock(executors: usize) -> Result<(), MemlockError> {
     let limit_bytes = memlock_limit_bytes().map_err(MemlockError::Unreadable)?;
-    let needed_bytes = needed_memlock_bytes(executors);
-    if limit_bytes < needed_bytes {
+    if limit_bytes < MEMLOCK_BYTES_MIN {
         return Err(MemlockError::TooLow {
             limit_bytes,
-            needed_bytes,
+            needed_bytes: MEMLOCK_BYTES_MIN,
             executors,
         });
     }
     Ok(())
-}
-
-fn needed_memlock_bytes(_executors: usize) -> u64 {
-    MEMLOCK_BYTES_MIN
 }
 
 fn memlock_limit_bytes() -> io::Result<u64> {

@@ -68,9 +68,11 @@ pub fn task(
     }
 }
 
-/// How many tasks of this executor are alive.
+/// How many tasks of this executor are alive, its own heartbeat not counted.
 pub fn live_tasks() -> usize {
-    TASKS.with_borrow(|tasks| tasks.live.len())
+    TASKS
+        .with_borrow(|tasks| tasks.live.len())
+        .saturating_sub(1)
 }
 
 /// Cancels every task of this executor and waits until their futures are dropped.

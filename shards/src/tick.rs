@@ -2,22 +2,34 @@
 
 use std::time::{Duration, Instant};
 
+use futures_lite::future::or;
+use glommio::timer::Timer;
+
+use crate::executor::sleep;
+
 /// A clock that ticks on this executor.
 #[derive(Debug)]
 pub struct Tick {
     period: Duration,
     next: Instant,
     missed: u64,
+    /// Fires one period after the tick, should glommio oversleep the tick itself (see `executor::heartbeat`). It is put
+    /// off before it fires, so it wakes nobody as long as all is well.
+    backup: Timer,
 }
 
 impl Tick {
     /// The first tick is one `period` from now. A period of zero counts as 1 ns.
+    ///
+    /// # Panics
+    /// Outside of an executor.
     pub fn new(period: Duration) -> Self {
         let period = period.max(Duration::from_nanos(1));
         Self {
             period,
             next: Instant::now() + period,
             missed: 0,
+            backup: Timer::new(period * 2),
         }
     }
 
@@ -25,12 +37,18 @@ impl Tick {
     /// tasks run first when they have waited too long.
     pub async fn next(&mut self) -> Instant {
         let now = Instant::now();
-        if let Some(wait) = self.next.checked_duration_since(now)
-            && !wait.is_zero()
-        {
-            glommio::timer::sleep(wait).await;
-        } else {
+        let wait = self.next.saturating_duration_since(now);
+        if wait.is_zero() {
             glommio::yield_if_needed().await;
+        } else {
+            self.backup.reset(wait + self.period);
+            let tick = async {
+                sleep(wait).await;
+            };
+            let backup = async {
+                (&mut self.backup).await;
+            };
+            or(tick, backup).await;
         }
         let now = Instant::now();
         self.advance(now);

@@ -129,3 +129,56 @@ pub async fn attach(
         .await?;
     Ok((stream, head, peer))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn pems() -> (String, String) {
+        let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        (key.cert.pem(), key.signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_said_without_its_content() {
+        let (cert, key) = pems();
+        let (_, other_key) = pems();
+        let error = |cert: &str, key: &str| {
+            server_config(cert.as_bytes(), key.as_bytes())
+                .err()
+                .map(|e| e.to_string())
+        };
+        assert_eq!(error(&cert, &key), None);
+        assert_eq!(
+            error("", &key).unwrap(),
+            "the certificate file holds no certificate"
+        );
+        let torn = "-----BEGIN CERTIFICATE-----\nAAAA";
+        assert!(
+            error(torn, &key)
+                .unwrap()
+                .starts_with("the certificate file can't be read as PEM")
+        );
+        assert_eq!(
+            error(&cert, "SECRET").unwrap(),
+            "the key file holds no private key in PEM"
+        );
+        assert_eq!(
+            error(&cert, &cert).unwrap(),
+            "the key file holds no private key in PEM"
+        );
+        assert!(
+            error(&cert, &other_key)
+                .unwrap()
+                .starts_with("the certificate and its key can't be used")
+        );
+    }
+
+    #[test]
+    fn connections_may_travel_between_threads() {
+        fn travels<T: Send>() {}
+        travels::<LiveConnection>();
+    }
+}

@@ -43,7 +43,7 @@ async fn heard(listener: &mut DoorbellListener) -> bool {
 /// The receiver answers every value and sleeps again, so each of the rounds is a race between falling asleep and ringing.
 #[test]
 fn no_wake_up_is_lost_between_two_threads() {
-    const ROUNDS: u32 = 20_000;
+    const ROUNDS: u32 = 5_000;
     let doorbell = Doorbell::new().unwrap();
     let (mut questions, mut asked) = ring::<u32>(4, Some(doorbell.clone()));
     let (mut answers, mut answered) = ring::<u32>(4, None);

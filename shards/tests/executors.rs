@@ -228,3 +228,33 @@ fn a_busy_task_does_not_delay_a_timer_for_long() {
     let median = executor.join().unwrap();
     assert!(median < Duration::from_millis(50), "{median:?}");
 }
+
+/// glommio alone hangs here within a few hundred rounds.
+#[test]
+fn an_executor_does_not_oversleep_after_many_short_sleeps() {
+    let executor = spawn(ShardIndex(0), settings(), || async {
+        let begun = Instant::now();
+        for round in 0..4_000_u64 {
+            for _ in 0..20 {
+                task(
+                    "yields",
+                    async { glommio::executor().yield_now().await },
+                    |_| (),
+                );
+            }
+            // Past our own `sleep`, which would not let it come so far.
+            glommio::timer::sleep(Duration::from_micros(round % 20)).await;
+        }
+        begun.elapsed()
+    })
+    .unwrap();
+    let begun = Instant::now();
+    while !executor.is_finished() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "the executor overslept"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    executor.join().unwrap();
+}

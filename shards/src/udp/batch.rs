@@ -185,9 +185,14 @@ impl SendBatch {
     }
 
     pub(super) fn send(&mut self, fd: BorrowedFd<'_>, family: Family) -> SendOutcome {
+        self.drain(|batch| batch.send_once(fd, family))
+    }
+
+    /// `send_once` sends some of what waits, from the head on, and returns how many, or the error of the first.
+    fn drain(&mut self, mut send_once: impl FnMut(&mut Self) -> io::Result<usize>) -> SendOutcome {
         let mut outcome = SendOutcome::default();
         while self.len > 0 {
-            match self.send_once(fd, family) {
+            match send_once(self) {
                 Ok(sent) => {
                     outcome.sent += sent;
                     self.pop(sent);
@@ -239,6 +244,73 @@ impl SendBatch {
 }
 
 /// The socket's buffer, or the device's queue, takes no more now.
-pub(super) fn is_full(error: &io::Error) -> bool {
+fn is_full(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a socket does with what waits.
+    #[derive(Debug, Clone)]
+    enum Kernel {
+        Takes(usize),
+        IsFull,
+        Refuses,
+    }
+
+    fn kernel() -> impl Strategy<Value = Kernel> {
+        prop_oneof![
+            4 => (1_usize..6).prop_map(Kernel::Takes),
+            3 => Just(Kernel::IsFull),
+            2 => Just(Kernel::Refuses),
+        ]
+    }
+
+    fn waiting(batch: &SendBatch) -> Vec<u8> {
+        (0..batch.len)
+            .map(|offset| {
+                batch.buffer[(batch.head + offset) % batch.queue.len() * batch.bytes_each]
+            })
+            .collect()
+    }
+
+    proptest! {
+        /// Whatever the socket takes, refuses or is too full for: every datagram is sent or refused once, in order, and
+        /// the tail stays for the next call.
+        #[test]
+        fn datagrams_leave_once_and_in_order(script in prop::collection::vec(kernel(), 0..60)) {
+            let to = SocketAddr::from(([127, 0, 0, 1], 9));
+            let mut batch = SendBatch::new(8, 2);
+            let (mut next, mut left_kernel) = (0_u8, Vec::new());
+            let mut script = script.into_iter().peekable();
+            while script.peek().is_some() && next < 200 {
+                while batch.push(to, &[next, 0]).is_ok() {
+                    next += 1;
+                }
+                let before = batch.len();
+                let outcome = batch.drain(|batch| match script.next() {
+                    Some(Kernel::Takes(count)) => {
+                        let count = count.min(batch.len);
+                        left_kernel.extend(&waiting(batch)[..count]);
+                        Ok(count)
+                    }
+                    Some(Kernel::Refuses) => {
+                        left_kernel.push(waiting(batch)[0]);
+                        Err(io::Error::from_raw_os_error(libc::ENETUNREACH))
+                    }
+                    Some(Kernel::IsFull) | None => Err(io::Error::from_raw_os_error(libc::EAGAIN)),
+                });
+                prop_assert_eq!(outcome.sent + outcome.failed + outcome.left, before);
+                prop_assert_eq!(outcome.left, batch.len());
+            }
+            left_kernel.extend(waiting(&batch));
+            prop_assert!(left_kernel.into_iter().eq(0..next));
+        }
+    }
 }
