@@ -10,8 +10,9 @@ use aws_lc_rs::signature::Ed25519KeyPair;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::document::{Document, KEY_FILE_LEN_MAX, Located, Section, quote, read_bounded};
+use super::document::{Document, KEY_FILE_LEN_MAX, quote, read_bounded};
 use super::report::Report;
+use super::section::{Located, Section};
 use super::tls::{TlsFileError, check_tls_files};
 use super::{
     AdminConfig, CodecName, ConfigError, DtlsVersions, GatewayConfig, Secret, ServerConfig,
@@ -34,7 +35,7 @@ pub(super) fn read(
     let document = Document::open(path)?;
     let config = {
         let table = document.parse()?;
-        let mut root = document.root(&table);
+        let mut root = Section::root(&document, &table);
         let server = server(root.section_or_default("server"));
         let admin = admin(root.section_or_default("admin"), environment);
         let webrtc = webrtc(root.section_or_default("webrtc"));

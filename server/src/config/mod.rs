@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | `gateway`, `shards` | the typed forms |
 //! | `gateway_file`, `tenant_file`, `trunk_file`, `shards_file` | from TOML to the typed forms |
-//! | `document` | a TOML file with the place of every value |
+//! | `document`, `section`, `spelling` | a TOML file with the place of every value, read key by key |
 //! | `report` | problems, warnings and effective values, as people read them |
 //! | `tls`, `public_key` | the key files that the configuration names |
 //! | `machine` | ports and cores of this machine against both files |
@@ -19,8 +19,10 @@ mod gateway_file;
 mod machine;
 mod public_key;
 mod report;
+mod section;
 mod shards;
 mod shards_file;
+mod spelling;
 mod tenant_file;
 mod tls;
 mod trunk_file;

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::document::{Document, Section};
+use super::document::Document;
 use super::report::Report;
+use super::section::Section;
 use super::{ConfigError, ShardsConfig};
 use crate::id::TenantId;
 
@@ -24,7 +25,7 @@ pub(super) fn read(
     };
     let config = {
         let table = document.parse()?;
-        read_root(document.root(&table), machine_cores)
+        read_root(Section::root(&document, &table), machine_cores)
     };
     Ok((config, document.finish()?))
 }
@@ -35,7 +36,7 @@ pub(super) fn defaults() -> ShardsConfig {
     let empty = toml::Spanned::new(0..0, toml::de::DeTable::new());
     ShardsConfig {
         cores: Vec::new(),
-        ..read_root(document.root(&empty), &[])
+        ..read_root(Section::root(&document, &empty), &[])
     }
 }
 

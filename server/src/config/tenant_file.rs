@@ -1,7 +1,8 @@
 //! One `[[tenants]]` entry: limits, `[tenants.browser]` with its keys, routes.
 
-use super::document::{KEY_FILE_LEN_MAX, Section, read_bounded};
+use super::document::{KEY_FILE_LEN_MAX, read_bounded};
 use super::gateway_file::{is_origin, names};
+use super::section::Section;
 use super::{BrowserConfig, KeyAlgorithm, PublicKey, RouteConfig, TenantConfig, TenantKey};
 use crate::id::{TenantId, TrunkId};
 

@@ -3,8 +3,8 @@
 
 use std::net::IpAddr;
 
-use super::document::{Located, Section};
 use super::gateway_file::{ADDRESS, parse_address};
+use super::section::{Located, Section};
 use super::tenant_file::ID;
 use super::{CodecName, EchoCodec, TrunkConfig, TrunkKind};
 use crate::id::{TenantId, TrunkId};

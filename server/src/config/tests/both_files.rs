@@ -1,0 +1,185 @@
+//! `shards.toml`, both files against each other and the machine, and the examples of `deploy/`.
+
+use super::*;
+
+fn machine() -> Machine {
+    Machine {
+        cores: vec![0, 1, 2, 3],
+        local_ports: 32_768..=60_999,
+        reserved_ports: Vec::new(),
+    }
+}
+
+#[test]
+fn without_a_shards_file_everything_has_its_default() {
+    let (config, report) = shards_file::read(None, &[0, 1, 2, 3]).unwrap();
+    assert_eq!(config, ShardsConfig::on_cores(vec![0, 1, 2]));
+    assert_eq!(
+        (
+            config.tick_us,
+            config.preempt_timer_us,
+            config.webrtc_udp_port_base
+        ),
+        (1_000, 500, 10_000)
+    );
+    assert_eq!(
+        (
+            config.udp_receive_buffer_bytes,
+            config.udp_send_buffer_bytes
+        ),
+        (8 << 20, 4 << 20)
+    );
+    assert!(
+        report
+            .effective
+            .settings
+            .iter()
+            .all(|setting| setting.position.is_none())
+    );
+    assert_eq!(shards_file::read(None, &[5]).unwrap().0.cores, [5]);
+}
+
+#[test]
+fn shards_mistakes_are_told_with_their_place() {
+    let files = Files::new();
+    for (text, problem) in [
+        (
+            "cores = []",
+            "shards.toml:1:9: cores: names no core; allowed: at least one",
+        ),
+        (
+            "cores = [0, 0]",
+            "shards.toml:1:9: cores: names a core twice; allowed: one shard per core",
+        ),
+        (
+            "cores = [0.5]",
+            "shards.toml:1:10: cores: is a fraction; allowed: a whole number from 0 to 4095",
+        ),
+        (
+            "tick_us = 0",
+            "shards.toml:1:11: tick_us: 0 is out of range; allowed: a whole number from 250 to 10000",
+        ),
+        (
+            "tick_ms = 1",
+            "shards.toml:1:1: tick_ms: unknown key; did you mean \"tick_us\"?",
+        ),
+        (
+            "cores = [0]\n[spread]\nacme = 2",
+            "shards.toml:3:1: spread.acme: 2 is more than there are shards; allowed: 1 to 1",
+        ),
+        (
+            "cores = [0]\n[spread]\n\"a/b\" = 1",
+            "shards.toml:3:1: spread.a/b: an id is 1 to 64 characters of A-Z a-z 0-9 _ -",
+        ),
+    ] {
+        files.write("shards.toml", text);
+        let error = shards_file::read(Some(&files.path("shards.toml")), &[0, 1]).unwrap_err();
+        assert_eq!(files.lines(&error.to_string()), [problem]);
+    }
+}
+
+#[test]
+fn both_files_and_the_machine_must_fit() {
+    let files = Files::new();
+    let rtp = "[[trunks]]\ntrunk_id = \"r\"\ntenant_id = \"acme\"\nkind = \"rtp\"\nremote = \"192.0.2.1:4000\"\n";
+    let check = |gateway: &str, shards: &str| {
+        files.write(
+            "gateway.toml",
+            &format!("{SERVER}{TENANT_AND_TRUNK}{gateway}"),
+        );
+        files.write("shards.toml", shards);
+        load(
+            &files.path("gateway.toml"),
+            Some(&files.path("shards.toml")),
+            &machine(),
+        )
+        .map(|_| ())
+        .map_err(|error| files.lines(&error.to_string()))
+    };
+    assert_eq!(check(rtp, ""), Ok(()));
+    for (gateway, shards, problem) in [
+        (
+            String::new(),
+            "cores = [9]",
+            "shards.toml:1:9: cores: core 9 is not there; allowed here: [0, 1, 2, 3]",
+        ),
+        (
+            String::new(),
+            "control_core = 4",
+            "shards.toml:1:16: control_core: core 4 is not there; allowed here: [0, 1, 2, 3]",
+        ),
+        (
+            String::new(),
+            "cores = [0, 1]\nwebrtc_udp_port_base = 65535",
+            "shards.toml:2:24: webrtc_udp_port_base: leaves no port for each of 2 shards",
+        ),
+        (
+            String::new(),
+            "[spread]\numbrella = 1",
+            "shards.toml:2:12: spread.umbrella: gateway.toml has no such tenant",
+        ),
+        (
+            rtp.to_owned(),
+            "webrtc_udp_port_base = 20000",
+            "gateway.toml: trunks[1].rtp_start_port: 16384 to 32767 meets the WebRTC ports 20000 to 20002 \
+             (webrtc_udp_port_base and one per shard)",
+        ),
+        (
+            format!("{rtp}rtp_start_port = 20000\nrtp_end_port = 20004\n"),
+            "",
+            "gateway.toml:27:16: trunks[1].rtp_end_port: 2 port pairs are not enough for 3 shards",
+        ),
+        (
+            format!("{rtp}rtp_start_port = 32000\nrtp_end_port = 40000\n"),
+            "",
+            "gateway.toml:26:18: trunks[1].rtp_start_port: ports 32768 to 40000 may be taken by outgoing connections \
+             (net.ipv4.ip_local_port_range); reserve them: sysctl -w net.ipv4.ip_local_reserved_ports=32000-40000",
+        ),
+    ] {
+        assert_eq!(
+            check(&gateway, shards),
+            Err(vec![problem.to_owned()]),
+            "{gateway}{shards}"
+        );
+    }
+    let both = check("[sever]\n", "tick = 1\n").unwrap_err();
+    assert_eq!(
+        both.len(),
+        2,
+        "problems of both files are told together: {both:?}"
+    );
+}
+
+/// The example files of `deploy/`, with key files made as its README says.
+#[test]
+fn the_deployment_examples_are_accepted() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let files = Files::new();
+    for directory in ["tls", "keys"] {
+        fs::create_dir(files.path(directory)).unwrap();
+    }
+    for (from, to) in [
+        ("cert.pem", "tls/cert.pem"),
+        ("key.pem", "tls/key.pem"),
+        ("token-key.pem", "keys/token-key.pem"),
+        ("admin-token", "keys/admin-token"),
+        ("ed25519.pub.pem", "keys/acme-1.pub.pem"),
+    ] {
+        fs::copy(files.path(from), files.path(to)).unwrap();
+    }
+    for name in ["gateway.toml", "shards.toml"] {
+        fs::copy(deploy.join(name), files.path(name)).unwrap();
+    }
+    let loaded = load(
+        &files.path("gateway.toml"),
+        Some(&files.path("shards.toml")),
+        &machine(),
+    )
+    .unwrap();
+    assert_eq!(loaded.warnings, Warnings::default());
+    let defaults = ShardsConfig::on_cores(loaded.shards.cores.clone());
+    assert_eq!(
+        loaded.shards, defaults,
+        "the example says what the defaults are"
+    );
+}
