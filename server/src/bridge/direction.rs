@@ -109,7 +109,11 @@ impl Direction {
             plan,
             now: None,
             sequence: SourceSequence::default(),
-            timeline: timeline(source, sink, options.initial_timestamp),
+            timeline: Timeline::new(
+                source.codec.clock_rate_hz(),
+                sink.codec.clock_rate_hz(),
+                options.initial_timestamp,
+            ),
             numbers: SinkNumbers::new(options.initial_sequence_number),
             outbox: Outbox::new(),
             transcoding: transcoding(plan, sink, options.reorder_wait)?,
@@ -159,8 +163,9 @@ impl Direction {
             let plan = Plan::new(source.codec, sink.codec, self.options.force_transcode);
             self.transcoding = transcoding(plan, sink, self.options.reorder_wait)?;
             self.plan = plan;
-            let position = self.timeline.position_at(now);
-            self.timeline = timeline(source, sink, self.timeline.timestamp(position));
+            self.timeline = self
+                .timeline
+                .continued(source.codec.clock_rate_hz(), sink.codec.clock_rate_hz());
             self.sequence.restart();
             self.marker_due = true;
         }
@@ -424,14 +429,6 @@ impl Direction {
             self.statistics.digits_sent += u64::from(packet.marker);
         }
     }
-}
-
-fn timeline(source: &StreamFormat, sink: &StreamFormat, initial: RtpTimestamp) -> Timeline {
-    Timeline::new(
-        source.codec.clock_rate_hz(),
-        sink.codec.clock_rate_hz(),
-        initial,
-    )
 }
 
 fn transcoding(

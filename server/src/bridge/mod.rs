@@ -24,3 +24,6 @@ pub use direction_statistics::*;
 pub use format::*;
 pub use plan::*;
 pub use route::*;
+
+#[cfg(test)]
+mod tests;

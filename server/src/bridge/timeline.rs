@@ -56,6 +56,14 @@ impl Timeline {
         }
     }
 
+    /// The timeline after a renegotiation: its clocks are new, its timestamps go on from the latest packet.
+    pub fn continued(&self, source_clock_hz: u32, sink_clock_hz: u32) -> Self {
+        let latest = self.latest.map_or(0, |(position, _)| position);
+        let mut continued = Self::new(source_clock_hz, sink_clock_hz, self.timestamp(latest));
+        continued.latest = self.latest.map(|(_, at)| (0, at));
+        continued
+    }
+
     /// The sink's RTP timestamp at `position`.
     pub fn timestamp(&self, position: Position) -> RtpTimestamp {
         // RTP timestamps wrap: the low 32 bits are meant.
