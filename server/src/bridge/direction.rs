@@ -336,18 +336,20 @@ impl Direction {
         is_newest: bool,
         is_event: bool,
     ) -> Option<Placed> {
+        let of_known_clock = |position| Placed {
+            position,
+            restarted: false,
+        };
         // An event keeps the timestamp of its begin, which audio beside it passes: it says nothing of the clock.
-        let earlier = (!is_newest || is_event)
-            .then(|| self.timeline.place(timestamp))
-            .flatten();
-        match earlier {
-            Some(position) => Some(Placed {
-                position,
-                restarted: false,
-            }),
-            None if is_newest => Some(self.timeline.place_newest(now, timestamp)),
-            None => None,
+        if is_event && self.timeline.is_anchored() {
+            let position = self.timeline.place(timestamp);
+            let position = position.unwrap_or_else(|| self.timeline.position_at(now));
+            return Some(of_known_clock(position));
         }
+        if is_newest {
+            return Some(self.timeline.place_newest(now, timestamp));
+        }
+        self.timeline.place(timestamp).map(of_known_clock)
     }
 
     fn content_of(&mut self, packet: &MediaPacket<'_>, is_event: bool) -> Content {

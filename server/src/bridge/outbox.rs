@@ -63,8 +63,12 @@ impl Outbox {
             return None;
         }
         let place = &mut self.places[self.first % OUTBOX_MAX];
-        self.first = (self.first + 1) % OUTBOX_MAX;
         self.waiting -= 1;
+        // An empty ring begins at its first place again, so that one warm buffer serves a call that is polled in time.
+        self.first = match self.waiting {
+            0 => 0,
+            _ => (self.first + 1) % OUTBOX_MAX,
+        };
         Some((place.packet.take()?, &place.payload))
     }
 }

@@ -21,6 +21,8 @@ pub struct Route {
     pub to: LegId,
     /// What is done to the audio between them.
     pub direction: Direction,
+    source_speaks: bool,
+    sink_hears: bool,
 }
 
 /// All routes of a call.
@@ -65,6 +67,8 @@ impl Bridge {
             from,
             to,
             direction,
+            source_speaks: true,
+            sink_hears: true,
         });
         Ok(())
     }
@@ -125,13 +129,19 @@ impl Bridge {
             .min()
     }
 
-    /// A leg is on hold (RFC 3264): nothing of it goes anywhere, and nothing goes to it. A route is free again when
-    /// neither of its legs holds, which the owner of the legs knows.
-    pub fn set_held(&mut self, from: LegId, to: LegId, held: bool) {
+    /// The media direction that `leg` negotiated (RFC 3264), from its own point of view: whether it speaks and whether
+    /// it hears. A leg that holds with `sendonly` speaks (music) and hears nothing, with `inactive` neither. A route is
+    /// open while its source speaks and its sink hears; both do at first.
+    pub fn set_leg_media(&mut self, leg: LegId, speaks: bool, hears: bool) {
         for route in &mut self.routes {
-            if (route.from, route.to) == (from, to) {
-                route.direction.set_held(held);
+            if route.from == leg {
+                route.source_speaks = speaks;
             }
+            if route.to == leg {
+                route.sink_hears = hears;
+            }
+            let is_open = route.source_speaks && route.sink_hears;
+            route.direction.set_held(!is_open);
         }
     }
 
@@ -161,5 +171,116 @@ impl Bridge {
         } else {
             Err(BridgeError::UnknownLeg(leg.0))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::time::Duration;
+
+    use super::super::{Codec, Output, PAYLOAD_LEN_MAX};
+    use super::*;
+    use crate::rtp::{PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
+
+    fn format(codec: Codec, payload_type: u8) -> StreamFormat {
+        StreamFormat {
+            codec,
+            payload_type: PayloadType(payload_type),
+            ptime_ms: 20,
+            telephone_event: None,
+        }
+    }
+
+    fn two_legs() -> Bridge {
+        let options = DirectionOptions {
+            reorder_wait: Duration::from_millis(20),
+            force_transcode: false,
+            initial_sequence_number: SequenceNumber(1),
+            initial_timestamp: RtpTimestamp(1),
+        };
+        Bridge::connect(
+            (LegId::VENDOR, &format(Codec::Pcmu, 0), options),
+            (LegId::TRUNK, &format(Codec::Pcma, 8), options),
+        )
+        .unwrap()
+    }
+
+    /// What a packet of `from` leads to: the legs and payload types that it goes to.
+    fn speak(bridge: &mut Bridge, from: LegId, sequence: u16) -> Vec<(LegId, u8)> {
+        let packet = MediaPacket {
+            marker: false,
+            payload_type: PayloadType(if from == LegId::VENDOR { 0 } else { 8 }),
+            sequence_number: SequenceNumber(sequence),
+            timestamp: RtpTimestamp(u32::from(sequence) * 160),
+            ssrc: Ssrc(from.0.into()),
+            payload: &[0xd5; 160],
+        };
+        bridge.handle_packet(from, Instant::now(), &packet);
+        let mut payload = [0; PAYLOAD_LEN_MAX];
+        let mut heard = Vec::new();
+        for route in bridge.routes_mut() {
+            while let Some(output) = route.direction.poll_output(&mut payload) {
+                if let Output::Packet { payload_type, .. } = output {
+                    heard.push((route.to, payload_type.0));
+                }
+            }
+        }
+        heard
+    }
+
+    #[test]
+    fn two_legs_hear_each_other_in_their_own_codec() {
+        let mut bridge = two_legs();
+        assert_eq!(speak(&mut bridge, LegId::VENDOR, 1), [(LegId::TRUNK, 8)]);
+        assert_eq!(speak(&mut bridge, LegId::TRUNK, 1), [(LegId::VENDOR, 0)]);
+        let plan = bridge.route_mut(LegId::TRUNK).unwrap().direction.plan();
+        assert_eq!(plan.to_string(), "PCMA>pcm8k>PCMU");
+        bridge.remove_leg(LegId::TRUNK);
+        assert_eq!(bridge.routes().count(), 0);
+    }
+
+    #[test]
+    fn a_leg_that_holds_with_music_is_heard_and_hears_nothing() {
+        let mut bridge = two_legs();
+        bridge.set_leg_media(LegId::TRUNK, true, false);
+        assert_eq!(speak(&mut bridge, LegId::VENDOR, 1), []);
+        assert_eq!(speak(&mut bridge, LegId::TRUNK, 1), [(LegId::VENDOR, 0)]);
+        bridge.set_leg_media(LegId::VENDOR, false, false);
+        assert_eq!(speak(&mut bridge, LegId::TRUNK, 2), []);
+        bridge.set_leg_media(LegId::TRUNK, true, true);
+        assert_eq!(speak(&mut bridge, LegId::VENDOR, 2), []);
+        bridge.set_leg_media(LegId::VENDOR, true, true);
+        assert_eq!(speak(&mut bridge, LegId::VENDOR, 3), [(LegId::TRUNK, 8)]);
+    }
+
+    #[test]
+    fn a_third_leg_listens_and_routes_are_bounded() {
+        let mut bridge = two_legs();
+        let options = DirectionOptions {
+            reorder_wait: Duration::ZERO,
+            force_transcode: false,
+            initial_sequence_number: SequenceNumber(1),
+            initial_timestamp: RtpTimestamp(1),
+        };
+        let source = format(Codec::Pcmu, 0);
+        let listener = || Direction::new(&source, &format(Codec::Pcmu, 100), options).unwrap();
+        bridge
+            .add_route(LegId::VENDOR, LegId(2), listener())
+            .unwrap();
+        assert_eq!(
+            speak(&mut bridge, LegId::VENDOR, 1),
+            [(LegId::TRUNK, 8), (LegId(2), 100)]
+        );
+        for leg in 3..ROUTES_MAX as u8 {
+            bridge
+                .add_route(LegId::VENDOR, LegId(leg), listener())
+                .unwrap();
+        }
+        let refused = bridge.add_route(LegId::VENDOR, LegId(100), listener());
+        assert_eq!(refused, Err(BridgeError::TooManyRoutes(ROUTES_MAX)));
+        let unknown = bridge.replace_format(Instant::now(), LegId(200), &source);
+        assert_eq!(unknown, Err(BridgeError::UnknownLeg(200)));
     }
 }

@@ -10,6 +10,8 @@ use crate::rtp::RtpTimestamp;
 
 /// How far the source's clock may run ahead of the time that passed between two packets.
 const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(2);
+/// How far a packet that is not the newest may lie from it: longer than any reordering and any digit.
+const STRAGGLER_DISTANCE_MAX: Duration = Duration::from_secs(30);
 /// The least distance between the last packet of a source and the first of its successor.
 const RESTART_DISTANCE: Duration = Duration::from_millis(20);
 
@@ -103,16 +105,27 @@ impl Timeline {
         placed
     }
 
-    /// Places a packet that is older than the newest one, or another thing of the source's clock.
+    /// Places a packet that is older than the newest one, or another thing of the source's clock. None if it is of no
+    /// clock that we know.
     pub fn place(&self, timestamp: RtpTimestamp) -> Option<Position> {
         let anchor = self.anchor?;
-        Some(self.position_of(anchor, i64::from(timestamp.distance_from(anchor.newest))))
+        let distance = timestamp.distance_from(anchor.newest);
+        let distance_max = ticks(STRAGGLER_DISTANCE_MAX, self.source_clock_hz);
+        if i64::from(distance).abs() > distance_max {
+            return None;
+        }
+        Some(self.position_of(anchor, i64::from(distance)))
     }
 
     /// Where the sink's clock is at `now`, going on from the latest packet at the pace of the wall clock.
     pub fn position_at(&mut self, now: Instant) -> Position {
         let (position, at) = *self.latest.get_or_insert((0, now));
         position + ticks(now.saturating_duration_since(at), self.sink_clock_hz)
+    }
+
+    /// Whether the source's clock is known.
+    pub fn is_anchored(&self) -> bool {
+        self.anchor.is_some()
     }
 
     /// The source begins anew: its next packet may have any timestamp.
