@@ -21,8 +21,6 @@ pub struct Route {
     pub to: LegId,
     /// What is done to the audio between them.
     pub direction: Direction,
-    source_speaks: bool,
-    sink_hears: bool,
 }
 
 /// All routes of a call.
@@ -67,8 +65,6 @@ impl Bridge {
             from,
             to,
             direction,
-            source_speaks: true,
-            sink_hears: true,
         });
         Ok(())
     }
@@ -129,19 +125,13 @@ impl Bridge {
             .min()
     }
 
-    /// The media direction that `leg` negotiated (RFC 3264), from its own point of view: whether it speaks and whether
-    /// it hears. A leg that holds with `sendonly` speaks (music) and hears nothing, with `inactive` neither. A route is
-    /// open while its source speaks and its sink hears; both do at first.
-    pub fn set_leg_media(&mut self, leg: LegId, speaks: bool, hears: bool) {
+    /// Closes one way, or opens it again. Which ways a hold closes is for the owner of the legs to say: by RFC 3264 a
+    /// leg that holds with `sendonly` may still be heard (music), with `inactive` it may not.
+    pub fn set_held(&mut self, from: LegId, to: LegId, held: bool) {
         for route in &mut self.routes {
-            if route.from == leg {
-                route.source_speaks = speaks;
+            if (route.from, route.to) == (from, to) {
+                route.direction.set_held(held);
             }
-            if route.to == leg {
-                route.sink_hears = hears;
-            }
-            let is_open = route.source_speaks && route.sink_hears;
-            route.direction.set_held(!is_open);
         }
     }
 
@@ -244,15 +234,11 @@ mod tests {
     #[test]
     fn a_leg_that_holds_with_music_is_heard_and_hears_nothing() {
         let mut bridge = two_legs();
-        bridge.set_leg_media(LegId::TRUNK, true, false);
+        bridge.set_held(LegId::VENDOR, LegId::TRUNK, true);
         assert_eq!(speak(&mut bridge, LegId::VENDOR, 1), []);
         assert_eq!(speak(&mut bridge, LegId::TRUNK, 1), [(LegId::VENDOR, 0)]);
-        bridge.set_leg_media(LegId::VENDOR, false, false);
-        assert_eq!(speak(&mut bridge, LegId::TRUNK, 2), []);
-        bridge.set_leg_media(LegId::TRUNK, true, true);
-        assert_eq!(speak(&mut bridge, LegId::VENDOR, 2), []);
-        bridge.set_leg_media(LegId::VENDOR, true, true);
-        assert_eq!(speak(&mut bridge, LegId::VENDOR, 3), [(LegId::TRUNK, 8)]);
+        bridge.set_held(LegId::VENDOR, LegId::TRUNK, false);
+        assert_eq!(speak(&mut bridge, LegId::VENDOR, 2), [(LegId::TRUNK, 8)]);
     }
 
     #[test]

@@ -5,8 +5,7 @@
 //! scale is that of narrowband telephony (4.41 at best) for every codec, so that calls compare; a wideband call sounds
 //! better than its number.
 
-use crate::bridge::{Codec, Direction};
-use crate::rtp::LegStatistics;
+use crate::bridge::Codec;
 
 /// `Ro`, basic signal-to-noise ratio, with the default values of G.107 table 3.
 const RO: f64 = 94.77;
@@ -74,40 +73,6 @@ pub struct Section {
     pub loss_pct: f64,
     /// Round-trip time between us and the peer of this section in ms, by RTCP; 0 when unknown.
     pub round_trip_ms: f64,
-}
-
-/// The MOS that the listener of `direction` hears, from both legs' accounts; none when nothing was sent to it.
-///
-/// In-band FEC of a source counts when it brought back more losses than concealment had to make up. Of a sink's FEC we
-/// know nothing: its losses count in full.
-pub fn as_heard(
-    direction: &Direction,
-    source: &LegStatistics,
-    sink: &LegStatistics,
-) -> Option<f64> {
-    let done = direction.statistics();
-    if done.passed + done.transcoded == 0 {
-        return None;
-    }
-    let expected = (source.packets_received + source.packets_lost).max(1) as f64;
-    let path = Path {
-        source: Section {
-            impairment: Impairment::of(
-                direction.source().codec,
-                done.fec_recovered > done.concealed,
-            ),
-            loss_pct: 100.0 * source.packets_lost as f64 / expected,
-            round_trip_ms: source.round_trip_time_ms.unwrap_or(0.0),
-        },
-        sink: Section {
-            impairment: Impairment::of(direction.sink().codec, false),
-            loss_pct: 100.0 * sink.remote_loss_fraction,
-            round_trip_ms: sink.round_trip_time_ms.unwrap_or(0.0),
-        },
-        transcoded: direction.plan().is_transcode(),
-        packetisation_ms: f64::from(direction.sink().ptime_ms),
-    };
-    Some(path.mos())
 }
 
 /// One direction as its listener hears it: from the speaker to us, and from us to the listener.

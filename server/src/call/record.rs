@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::CallEvent;
-use crate::bridge::{Codec, DirectionStatistics, Route};
+use crate::bridge::{Codec, DirectionStatistics};
 use crate::fault::Fault;
 use crate::id::LegId;
 use crate::rtp::LegStatistics;
@@ -79,18 +79,6 @@ pub struct DirectionAccount {
     pub plan: String,
     /// What the bridge did to the packets.
     pub statistics: DirectionStatistics,
-}
-
-impl DirectionAccount {
-    /// The account of a route as it stands.
-    pub fn of(route: &Route) -> Self {
-        Self {
-            from: route.from,
-            to: route.to,
-            plan: route.direction.plan().to_string(),
-            statistics: route.direction.statistics(),
-        }
-    }
 }
 
 /// How long each stage of the set-up took, in ms since the stage before it; none for a stage that was not reached.
