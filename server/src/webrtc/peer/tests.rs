@@ -535,4 +535,32 @@ proptest! {
         }
         link.pass(Duration::from_millis(100));
     }
+
+    /// A handshake whose datagrams change on the way: it may fail, but with an event and without a panic.
+    #[test]
+    fn a_mangled_handshake_never_panics(
+        changes in proptest::collection::vec(
+            proptest::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>(), any::<bool>())),
+            1..40,
+        ),
+        dtls12: bool,
+    ) {
+        let mut link = opus_link(if dtls12 { ClientDtls::Dtls12 } else { ClientDtls::Dtls13 });
+        let mut changes = changes.into_iter();
+        link.change = Box::new(move |bytes| {
+            if let Some(Some((position, value, cut))) = changes.next() {
+                // The record header stays, so that the change gets as far in as it can.
+                let position = position.index(bytes.len());
+                match cut {
+                    true => bytes.truncate(position.max(1)),
+                    false if position > 12 => bytes[position] ^= value,
+                    false => {}
+                }
+            }
+        });
+        let done = link.run(CONNECT_TIMEOUT + SECOND, |link| {
+            link.peer.is_connected() || link.peer.poll_timeout().is_none()
+        });
+        prop_assert!(done);
+    }
 }

@@ -65,6 +65,8 @@ pub struct Link {
     client_address: SocketAddr,
     in_flight: VecDeque<InFlight>,
     pub lose: Box<Loss>,
+    /// Changes a datagram on its way to the gateway.
+    pub change: Box<dyn FnMut(&mut Vec<u8>)>,
     pub client_silent: bool,
     pub peer_events: Vec<PeerEvent>,
     pub client_events: Vec<Event>,
@@ -129,6 +131,7 @@ impl Link {
             client_address,
             in_flight: VecDeque::new(),
             lose: Box::new(|_, _| false),
+            change: Box::new(|_| {}),
             client_silent: false,
             peer_events: Vec::new(),
             client_events: Vec::new(),
@@ -192,14 +195,14 @@ impl Link {
         if !datagram.to_gateway {
             let (from, to) = (gateway_address(), self.client_address);
             let receive = Receive::new(Protocol::Udp, from, to, &datagram.bytes).unwrap();
-            if self.client.is_alive() {
-                self.client
-                    .handle_input(Input::Receive(self.now, receive))
-                    .unwrap();
+            let input = Input::Receive(self.now, receive);
+            if self.client.is_alive() && self.client.handle_input(input).is_err() {
+                self.client.disconnect();
             }
             return;
         }
         let mut bytes = datagram.bytes;
+        (self.change)(&mut bytes);
         if self.last_to_gateway.len() < 400 {
             self.last_to_gateway.push(bytes.clone());
         }
