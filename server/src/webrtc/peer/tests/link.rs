@@ -44,6 +44,9 @@ pub fn entropy() -> PeerEntropy {
 /// Does the network lose this datagram (true: to the gateway)?
 pub type Loss = dyn FnMut(bool, &[u8]) -> bool;
 
+/// What the network does to a datagram.
+pub type Change = dyn FnMut(&mut Vec<u8>);
+
 /// A datagram on its way.
 struct InFlight {
     at: Instant,
@@ -66,7 +69,7 @@ pub struct Link {
     in_flight: VecDeque<InFlight>,
     pub lose: Box<Loss>,
     /// Changes a datagram on its way to the gateway.
-    pub change: Box<dyn FnMut(&mut Vec<u8>)>,
+    pub change: Box<Change>,
     pub client_silent: bool,
     pub peer_events: Vec<PeerEvent>,
     pub client_events: Vec<Event>,
