@@ -229,23 +229,17 @@ fn a_busy_task_does_not_delay_a_timer_for_long() {
     assert!(median < Duration::from_millis(50), "{median:?}");
 }
 
-/// glommio alone hangs here within a few hundred rounds.
+/// glommio alone hangs here, mostly within some thousand rounds.
 #[test]
 fn an_executor_does_not_oversleep_after_many_short_sleeps() {
     let executor = spawn(ShardIndex(0), settings(), || async {
-        let begun = Instant::now();
-        for round in 0..4_000_u64 {
-            for _ in 0..20 {
-                task(
-                    "yields",
-                    async { glommio::executor().yield_now().await },
-                    |_| (),
-                );
-            }
+        for _ in 0..50_000 {
             // Past our own `sleep`, which would not let it come so far.
-            glommio::timer::sleep(Duration::from_micros(round % 20)).await;
+            glommio::timer::sleep(Duration::from_micros(2)).await;
+            for _ in 0..100 {
+                glommio::spawn_local(async { glommio::executor().yield_now().await }).detach();
+            }
         }
-        begun.elapsed()
     })
     .unwrap();
     let begun = Instant::now();
