@@ -55,8 +55,10 @@ impl Chromium {
     /// # Errors
     /// It is not installed, or does not come up.
     pub fn launch(microphone: &Path) -> Result<Self, ChromiumError> {
-        let program = std::env::var("CLUTCHCALL_CHROMIUM").unwrap_or_else(|_| "chromium".to_owned());
-        let profile = tempfile::tempdir().map_err(|error| ChromiumError::Connection(error.to_string()))?;
+        let program =
+            std::env::var("CLUTCHCALL_CHROMIUM").unwrap_or_else(|_| "chromium".to_owned());
+        let profile =
+            tempfile::tempdir().map_err(|error| ChromiumError::Connection(error.to_string()))?;
         let child = Command::new(&program)
             .args([
                 "--headless=new",
@@ -75,7 +77,10 @@ impl Chromium {
                 "--allow-loopback-in-peer-connection",
                 "--remote-debugging-port=0",
             ])
-            .arg(format!("--use-file-for-fake-audio-capture={}", microphone.display()))
+            .arg(format!(
+                "--use-file-for-fake-audio-capture={}",
+                microphone.display()
+            ))
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg("about:blank")
             .stdin(Stdio::null())
@@ -83,7 +88,11 @@ impl Chromium {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|error| ChromiumError::NotInstalled(program, error))?;
-        let mut chromium = Self { child, profile, port: 0 };
+        let mut chromium = Self {
+            child,
+            profile,
+            port: 0,
+        };
         chromium.port = chromium.wait_for_port()?;
         Ok(chromium)
     }
@@ -94,14 +103,21 @@ impl Chromium {
     /// The page does not load.
     pub fn open(&self, url: &str) -> Result<Page, ChromiumError> {
         let created = self.http("PUT", "/json/new?about:blank")?;
-        let address = created["webSocketDebuggerUrl"].as_str().unwrap_or_default().to_owned();
-        let (socket, _) =
-            tungstenite::connect(&address).map_err(|error| ChromiumError::Connection(error.to_string()))?;
+        let address = created["webSocketDebuggerUrl"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let (socket, _) = tungstenite::connect(&address)
+            .map_err(|error| ChromiumError::Connection(error.to_string()))?;
         let mut page = Page { socket, next_id: 0 };
-        page.command("Page.navigate", &json!({ "url": url }), Duration::from_secs(15))?;
+        page.command(
+            "Page.navigate",
+            &json!({ "url": url }),
+            Duration::from_secs(15),
+        )?;
         let deadline = Instant::now() + Duration::from_secs(15);
-        let loaded = format!("location.href !== 'about:blank' && document.readyState === 'complete'");
-        while page.evaluate(&loaded, Duration::from_secs(15))? != Value::Bool(true) {
+        let loaded = "location.href !== 'about:blank' && document.readyState === 'complete'";
+        while page.evaluate(loaded, Duration::from_secs(15))? != Value::Bool(true) {
             if Instant::now() > deadline {
                 return Err(ChromiumError::Connection(format!("{url} did not load")));
             }
@@ -115,7 +131,10 @@ impl Chromium {
     /// # Errors
     /// The debugging port does not answer.
     pub fn version(&self) -> Result<String, ChromiumError> {
-        Ok(self.http("GET", "/json/version")?["Browser"].as_str().unwrap_or_default().to_owned())
+        Ok(self.http("GET", "/json/version")?["Browser"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned())
     }
 
     fn wait_for_port(&mut self) -> Result<u16, ChromiumError> {
@@ -134,15 +153,23 @@ impl Chromium {
     fn http(&self, method: &str, path: &str) -> Result<Value, ChromiumError> {
         let failed = |error: io::Error| ChromiumError::Connection(error.to_string());
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).map_err(failed)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(failed)?;
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n\r\n", self.port);
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .map_err(failed)?;
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n\r\n",
+            self.port
+        );
         stream.write_all(request.as_bytes()).map_err(failed)?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).map_err(failed)?;
         let answer = String::from_utf8_lossy(&answer);
-        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
-        serde_json::from_str(body).map_err(|error| ChromiumError::Connection(format!("{error}: {body}")))
+        let body = answer
+            .split_once("\r\n\r\n")
+            .map(|(_, body)| body)
+            .unwrap_or_default();
+        serde_json::from_str(body)
+            .map_err(|error| ChromiumError::Connection(format!("{error}: {body}")))
     }
 }
 
@@ -160,11 +187,12 @@ impl Page {
     /// # Errors
     /// The script throws, or does not end in time.
     pub fn evaluate(&mut self, script: &str, within: Duration) -> Result<Value, ChromiumError> {
-        let parameters =
-            json!({ "expression": script, "awaitPromise": true, "returnByValue": true, "userGesture": true });
+        let parameters = json!({ "expression": script, "awaitPromise": true, "returnByValue": true, "userGesture": true });
         let result = self.command("Runtime.evaluate", &parameters, within)?;
         if let Some(details) = result.get("exceptionDetails") {
-            let text = details["exception"]["description"].as_str().or(details["text"].as_str());
+            let text = details["exception"]["description"]
+                .as_str()
+                .or(details["text"].as_str());
             return Err(ChromiumError::Script(text.unwrap_or("unknown").to_owned()));
         }
         Ok(result["result"]["value"].clone())
@@ -182,31 +210,47 @@ impl Page {
             within.as_millis(),
             json!(condition),
         );
-        self.evaluate(&script, within + Duration::from_secs(5)).map(|_| ())
+        self.evaluate(&script, within + Duration::from_secs(5))
+            .map(|_| ())
     }
 
-    fn command(&mut self, method: &str, parameters: &Value, within: Duration) -> Result<Value, ChromiumError> {
+    fn command(
+        &mut self,
+        method: &str,
+        parameters: &Value,
+        within: Duration,
+    ) -> Result<Value, ChromiumError> {
         let failed = |error: String| ChromiumError::Connection(error);
         self.next_id += 1;
         let id = self.next_id;
         let text = json!({ "id": id, "method": method, "params": parameters }).to_string();
-        self.socket.send(Message::text(text)).map_err(|error| failed(error.to_string()))?;
+        self.socket
+            .send(Message::text(text))
+            .map_err(|error| failed(error.to_string()))?;
         let deadline = Instant::now() + within;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(failed(format!("{method} did not end in {} s", within.as_secs())));
+                return Err(failed(format!(
+                    "{method} did not end in {} s",
+                    within.as_secs()
+                )));
             }
             if let MaybeTlsStream::Plain(stream) = self.socket.get_ref() {
-                stream.set_read_timeout(Some(left)).map_err(|error| failed(error.to_string()))?;
+                stream
+                    .set_read_timeout(Some(left))
+                    .map_err(|error| failed(error.to_string()))?;
             }
             let message = match self.socket.read() {
                 Ok(Message::Text(text)) => text,
                 Ok(_) => continue,
-                Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    continue;
+                }
                 Err(error) => return Err(failed(error.to_string())),
             };
-            let answer: Value = serde_json::from_str(&message).map_err(|error| failed(error.to_string()))?;
+            let answer: Value =
+                serde_json::from_str(&message).map_err(|error| failed(error.to_string()))?;
             if answer["id"] != id {
                 continue;
             }

@@ -5,6 +5,7 @@
 
 pub mod audio;
 pub mod chromium;
+pub mod gateway;
 pub mod judge;
 pub mod media;
 pub mod rtp_peer;

@@ -1,3 +1,9 @@
 //! `clutchcall-loadtest`: callers, far ends and the judge, as a command.
 
-fn main() {}
+mod commands;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    commands::run()
+}

@@ -23,6 +23,7 @@ use tungstenite::{Message, WebSocket};
 
 pub use messages::{ClientMessage, ServerMessage};
 pub use trust::Trust;
+pub(crate) use trust::client_config;
 
 /// The dialect's WebSocket subprotocol.
 const SUBPROTOCOL: &str = "clutchcall.v1";
@@ -323,7 +324,7 @@ fn open(connect: &Connect) -> Result<Socket, SignallingError> {
     let stream = connect_tcp(&host, port, deadline)?;
 
     let server_name = ServerName::try_from(host).map_err(|_| bad_url())?;
-    let tls = ClientConnection::new(trust::client_config(&connect.trust)?, server_name)
+    let tls = ClientConnection::new(client_config(&connect.trust)?, server_name)
         .map_err(|error| SignallingError::Tls(error.to_string()))?;
     let mut request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
     if connect.token_via == TokenVia::Subprotocol && !connect.token.is_empty() {

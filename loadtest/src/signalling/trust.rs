@@ -20,7 +20,7 @@ pub enum Trust {
     Anybody,
 }
 
-pub(super) fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, SignallingError> {
+pub(crate) fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, SignallingError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let tls_error = |error: rustls::Error| SignallingError::Tls(error.to_string());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))

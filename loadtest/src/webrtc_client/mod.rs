@@ -6,7 +6,7 @@
 mod answer;
 mod peer;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -69,8 +69,8 @@ pub struct CallPlan {
     pub codec: AudioCodec,
     /// DTLS versions.
     pub dtls: DtlsChoice,
-    /// Where the media socket is bound: an address of the family, and on the network, of the gateway's candidates.
-    pub local_ip: IpAddr,
+    /// Where media sockets are bound, one candidate each; default: [`local_ips`].
+    pub local_ips: Vec<IpAddr>,
     /// What is said after the answer.
     pub speech: Audio,
     /// For each step up to the answer.
@@ -78,7 +78,7 @@ pub struct CallPlan {
 }
 
 impl CallPlan {
-    /// A call over loopback in Opus, saying [`crate::speech::alpha`].
+    /// A call in Opus, saying [`crate::speech::alpha`].
     pub fn new(url: &str, trust: Trust, tenant: &str, token: &str) -> Self {
         Self {
             url: url.to_owned(),
@@ -93,7 +93,7 @@ impl CallPlan {
             client_id: None,
             codec: AudioCodec::Opus,
             dtls: DtlsChoice::default(),
-            local_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            local_ips: local_ips(),
             speech: crate::speech::alpha(),
             step_timeout: Duration::from_secs(10),
         }
@@ -110,6 +110,23 @@ impl CallPlan {
             ),
         }
     }
+}
+
+/// Loopback, and the address that packets to other hosts come from, if this machine has one. IPv4 only: a plan for IPv6 names
+/// its addresses.
+pub fn local_ips() -> Vec<IpAddr> {
+    let mut ips = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
+    // Connecting a UDP socket sends nothing; it asks for the route to an address of the documentation (RFC 5737).
+    let outward = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        socket.local_addr()
+    });
+    if let Ok(outward) = outward
+        && !ips.contains(&outward.ip())
+    {
+        ips.push(outward.ip());
+    }
+    ips
 }
 
 /// Why a call could not be made or ended badly.
@@ -250,7 +267,7 @@ impl WebRtcCall {
         signalling.wait_for_message("session", Instant::now() + plan.step_timeout, |message| {
             matches!(message, ServerMessage::Session { .. }).then_some(())
         })?;
-        let peer = MediaPeer::start(plan.codec, plan.dtls, plan.local_ip)?;
+        let peer = MediaPeer::start(plan.codec, plan.dtls, &plan.local_ips)?;
         let call = Self {
             signalling,
             peer,

@@ -1,7 +1,8 @@
-//! The media side of a caller: one socket, one `str0m` peer, one thread that sends every 20 ms and keeps what comes.
+//! The media side of a caller: a socket for each of its addresses, one `str0m` peer, one thread that sends every 20 ms and
+//! keeps what comes.
 //!
-//! The thread sleeps until the peer's own timer, the next frame or a datagram, whichever is first; a second thread reads the
-//! socket so that arrival times are those of the kernel's wake-up and not of our turn.
+//! The thread sleeps until the peer's own timer, the next frame or a datagram, whichever is first; each socket has a
+//! thread that reads it so that arrival times are those of the kernel's wake-up and not of our turn.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -92,6 +93,7 @@ enum Order {
 
 enum Wake {
     Datagram {
+        local: SocketAddr,
         at: Instant,
         source: SocketAddr,
         contents: Vec<u8>,
@@ -108,19 +110,23 @@ pub(super) struct MediaPeer {
 }
 
 impl MediaPeer {
-    /// Binds a socket at `local_ip`, and makes the offer for `codec`.
+    /// Binds a socket at each of `local_ips`, and makes the offer for `codec`.
     pub(super) fn start(
         codec: AudioCodec,
         dtls: DtlsChoice,
-        local_ip: IpAddr,
+        local_ips: &[IpAddr],
     ) -> Result<Self, CallError> {
-        let socket = UdpSocket::bind((local_ip, 0)).map_err(media_error)?;
-        socket
-            .set_read_timeout(Some(READ_TIMEOUT))
-            .map_err(media_error)?;
-        let local = socket.local_addr().map_err(media_error)?;
         let mut rtc = configuration(codec, dtls).build(Instant::now());
-        rtc.add_local_candidate(Candidate::host(local, "udp").map_err(media_error)?);
+        let mut sockets = Vec::new();
+        for local_ip in local_ips {
+            let socket = UdpSocket::bind((*local_ip, 0)).map_err(media_error)?;
+            socket
+                .set_read_timeout(Some(READ_TIMEOUT))
+                .map_err(media_error)?;
+            let local = socket.local_addr().map_err(media_error)?;
+            rtc.add_local_candidate(Candidate::host(local, "udp").map_err(media_error)?);
+            sockets.push((local, socket));
+        }
         let mut changes = rtc.sdp_api();
         let mid = changes.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
         let Some((offer, pending)) = changes.apply() else {
@@ -144,15 +150,17 @@ impl MediaPeer {
             stop: AtomicBool::new(false),
         });
         let (wakes, wake) = mpsc::channel();
-        let reader = std::thread::spawn({
-            let (socket, wakes) = (socket.try_clone().map_err(media_error)?, wakes.clone());
-            let shared = Arc::clone(&shared);
-            move || read_datagrams(&socket, &wakes, &shared)
-        });
+        let mut threads = Vec::new();
+        for (local, socket) in &sockets {
+            let (local, socket) = (*local, socket.try_clone().map_err(media_error)?);
+            let (wakes, shared) = (wakes.clone(), Arc::clone(&shared));
+            threads.push(std::thread::spawn(move || {
+                read_datagrams(local, &socket, &wakes, &shared)
+            }));
+        }
         let mut driver = Driver {
             rtc,
-            socket,
-            local,
+            sockets,
             mid,
             pending: Some(pending),
             outgoing: None,
@@ -163,16 +171,16 @@ impl MediaPeer {
             body_len: 0,
             shared: Arc::clone(&shared),
         };
-        let media = std::thread::spawn(move || {
+        threads.push(std::thread::spawn(move || {
             let result = driver.run(&wake);
             let mut view = driver.shared.view();
             view.ended = Some(result.err().unwrap_or_else(|| "stopped".to_owned()));
             driver.shared.changed.notify_all();
-        });
+        }));
         Ok(Self {
             shared,
             wakes,
-            threads: vec![reader, media],
+            threads,
             offer: offer.to_sdp_string(),
         })
     }
@@ -347,7 +355,7 @@ fn configuration(codec: AudioCodec, dtls: DtlsChoice) -> RtcConfig {
     config
 }
 
-fn read_datagrams(socket: &UdpSocket, wakes: &Sender<Wake>, shared: &Shared) {
+fn read_datagrams(local: SocketAddr, socket: &UdpSocket, wakes: &Sender<Wake>, shared: &Shared) {
     let mut buffer = [0; DATAGRAM_BYTES_MAX];
     while !shared.stop.load(Ordering::Relaxed) {
         match socket.recv_from(&mut buffer) {
@@ -355,6 +363,7 @@ fn read_datagrams(socket: &UdpSocket, wakes: &Sender<Wake>, shared: &Shared) {
                 let contents = buffer.get(..len).unwrap_or_default().to_vec();
                 if wakes
                     .send(Wake::Datagram {
+                        local,
                         at: Instant::now(),
                         source,
                         contents,
@@ -373,8 +382,7 @@ fn read_datagrams(socket: &UdpSocket, wakes: &Sender<Wake>, shared: &Shared) {
 
 struct Driver {
     rtc: Rtc,
-    socket: UdpSocket,
-    local: SocketAddr,
+    sockets: Vec<(SocketAddr, UdpSocket)>,
     mid: Mid,
     pending: Option<SdpPendingOffer>,
     outgoing: Option<Outgoing>,
@@ -410,10 +418,11 @@ impl Driver {
                 .min(now + SLEEP_MAX);
             match wakes.recv_timeout(until.saturating_duration_since(now)) {
                 Ok(Wake::Datagram {
+                    local,
                     at,
                     source,
                     contents,
-                }) => self.receive(at, source, &contents)?,
+                }) => self.receive(local, at, source, &contents)?,
                 Ok(Wake::Order(order)) => self.obey(order)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -435,17 +444,27 @@ impl Driver {
             match self.rtc.poll_output().map_err(to_text)? {
                 Output::Timeout(at) => return Ok(at),
                 Output::Transmit(transmit) => {
-                    // A full socket loses the datagram, as any network may.
-                    let _ = self
-                        .socket
-                        .send_to(&transmit.contents, transmit.destination);
+                    let socket = self
+                        .sockets
+                        .iter()
+                        .find(|(local, _)| *local == transmit.source);
+                    if let Some((_, socket)) = socket {
+                        // A full socket loses the datagram, as any network may.
+                        let _ = socket.send_to(&transmit.contents, transmit.destination);
+                    }
                 }
                 Output::Event(event) => self.handle_event(event)?,
             }
         }
     }
 
-    fn receive(&mut self, at: Instant, source: SocketAddr, contents: &[u8]) -> Result<(), String> {
+    fn receive(
+        &mut self,
+        local: SocketAddr,
+        at: Instant,
+        source: SocketAddr,
+        contents: &[u8],
+    ) -> Result<(), String> {
         self.now = self.now.max(at);
         // What is neither STUN, DTLS nor SRTP is dropped, as a browser does.
         let Ok(parsed) = contents.try_into() else {
@@ -456,7 +475,7 @@ impl Driver {
         let receive = Receive {
             proto: Protocol::Udp,
             source,
-            destination: self.local,
+            destination: local,
             contents: parsed,
         };
         self.rtc

@@ -98,7 +98,7 @@ fn reflected(
     bar: Bar,
 ) -> (Verdict, MediaPeer) {
     let stop = Arc::new(AtomicBool::new(false));
-    let peer = MediaPeer::start(codec, dtls, local_ip).unwrap();
+    let peer = MediaPeer::start(codec, dtls, &[local_ip]).unwrap();
     let (answer, thread) = reflect(peer.offer(), local_ip, dtls, Arc::clone(&stop));
     peer.accept(answer);
     let in_s = |seconds| Instant::now() + Duration::from_secs(seconds);

@@ -1,0 +1,629 @@
+//! A gateway for tests: the real binary in a directory of its own, with its certificate, keys, tokens, metrics and events.
+//!
+//! The binary is `CLUTCHCALL_GATEWAY`, or stands beside the test's own. Everything is told and asked through the command line,
+//! the signals and the admin window, as an operator would.
+
+mod events;
+mod http;
+mod metrics;
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::ClientConfig;
+use server::call::{CallEvent, EventType};
+use tempfile::TempDir;
+use thiserror::Error;
+
+pub use http::HttpAnswer;
+pub use metrics::Metrics;
+
+use crate::random_u16;
+use crate::signalling::{self, Trust};
+use crate::webrtc_client::CallPlan;
+use events::EventStream;
+
+/// The environment variable that names the gateway's binary.
+pub const GATEWAY_VARIABLE: &str = "CLUTCHCALL_GATEWAY";
+/// From the start of the process to `/readyz` 200.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// From SIGTERM to the end of a gateway without calls.
+const STOP_WITHIN: Duration = Duration::from_secs(40);
+/// From the last hang-up to everything given back.
+const DRAINED_WITHIN: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// What must be zero without calls, summed over shards.
+const ZERO_WHEN_DRAINED: [&str; 6] = [
+    "clutchcall_calls",
+    "clutchcall_sessions",
+    "clutchcall_peers",
+    "clutchcall_media_ports",
+    "clutchcall_slab_entries",
+    "clutchcall_panics_total",
+];
+/// Tries to find as many neighbouring UDP ports as there are shards.
+const PORT_TRIES_MAX: usize = 1_000;
+
+/// One tenant `acme` without allowed origins, and one echo trunk per codec: `echo` (PCMU), `echo-opus`, `echo-same`.
+pub const ECHO_TENANT: &str = r#"
+[[tenants]]
+tenant_id = "acme"
+max_calls = 1000
+setups_per_s = 1000
+[tenants.browser]
+origins = ["https://app.example.com"]
+[[tenants.routes]]
+vendor = "browser"
+trunk_id = "echo"
+
+[[trunks]]
+trunk_id = "echo"
+tenant_id = "acme"
+kind = "echo"
+codec = "PCMU"
+channel_limit = 1000
+
+[[trunks]]
+trunk_id = "echo-opus"
+tenant_id = "acme"
+kind = "echo"
+codec = "opus"
+channel_limit = 1000
+
+[[trunks]]
+trunk_id = "echo-same"
+tenant_id = "acme"
+kind = "echo"
+codec = "same"
+channel_limit = 1000
+"#;
+
+/// What kind of gateway is wanted.
+#[derive(Debug, Clone)]
+pub struct GatewaySetup {
+    /// The binary; none: [`GATEWAY_VARIABLE`], else beside the running program.
+    pub binary: Option<PathBuf>,
+    /// One shard per entry.
+    pub cores: Vec<usize>,
+    /// Further lines of `[server]`.
+    pub server_lines: String,
+    /// All lines of `[webrtc]`.
+    pub webrtc_lines: String,
+    /// Tenants and trunks, as they stand in `gateway.toml`.
+    pub tenants_and_trunks: String,
+    /// Further lines of `shards.toml`.
+    pub shards_lines: String,
+    /// Names for the certificate besides localhost, 127.0.0.1 and ::1.
+    pub names: Vec<String>,
+    /// Environment of the process, such as fault injection.
+    pub environment: Vec<(String, String)>,
+}
+
+impl GatewaySetup {
+    /// One shard on core 0 that tells IPv4 loopback as its media address, with these tenants and trunks ([`ECHO_TENANT`]).
+    pub fn new(tenants_and_trunks: &str) -> Self {
+        Self {
+            binary: None,
+            cores: vec![0],
+            server_lines: String::new(),
+            webrtc_lines: "advertised_ips = [\"127.0.0.1\"]\n".to_owned(),
+            tenants_and_trunks: tenants_and_trunks.to_owned(),
+            shards_lines: String::new(),
+            names: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+}
+
+/// Why there is no gateway, or it does not do what it should.
+#[derive(Debug, Error)]
+pub enum GatewayError {
+    /// The system.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A command of the gateway failed.
+    #[error("clutchcall-gateway {command} failed: {stderr}")]
+    Command {
+        /// The subcommand.
+        command: String,
+        /// What it said.
+        stderr: String,
+    },
+    /// It ended, or did not become ready.
+    #[error("the gateway is not ready: {reason}; its log ends:\n{log}")]
+    NotReady {
+        /// Why.
+        reason: String,
+        /// The end of its log.
+        log: String,
+    },
+    /// Something was not given back.
+    #[error("after all calls the gateway still has: {0}")]
+    NotDrained(String),
+    /// The admin window answered with another status than 200.
+    #[error("{path} answered {status}: {body}")]
+    Admin {
+        /// The path.
+        path: String,
+        /// The status.
+        status: u16,
+        /// The answer.
+        body: String,
+    },
+}
+
+/// A running gateway. Dropping it kills the process and removes its directory.
+pub struct Gateway {
+    child: Child,
+    binary: PathBuf,
+    directory: TempDir,
+    signalling: SocketAddr,
+    admin: SocketAddr,
+    admin_token: String,
+    tls: Arc<ClientConfig>,
+    fds_at_start: f64,
+    events: Option<EventStream>,
+}
+
+impl Gateway {
+    /// Writes the files, starts the process, waits until it is ready and subscribes to its events.
+    ///
+    /// # Errors
+    /// [`GatewayError`], with the end of the log when the process did not become ready.
+    pub fn start(setup: &GatewaySetup) -> Result<Self, GatewayError> {
+        let binary = setup.binary.clone().map_or_else(find_binary, Ok)?;
+        let directory = tempfile::Builder::new()
+            .prefix("clutchcall-")
+            .tempdir()
+            .map_err(while_doing("a directory"))?;
+        let file = |name: &str| directory.path().join(name);
+        let mut keygen: Vec<PathBuf> = vec!["keygen".into()];
+        for (option, name) in [
+            ("--tls-cert", "cert.pem"),
+            ("--tls-key", "key.pem"),
+            ("--token-key", "token-key.pem"),
+        ] {
+            keygen.extend([option.into(), file(name)]);
+        }
+        for name in &setup.names {
+            keygen.extend(["--name".into(), name.into()]);
+        }
+        run(&binary, &keygen)?;
+
+        let admin_token: String = (0..8).map(|_| format!("{:04x}", random_u16())).collect();
+        let signalling = SocketAddr::from((Ipv4Addr::LOCALHOST, free_tcp_port()?));
+        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_tcp_port()?));
+        let gateway_toml = format!(
+            "[server]\nlisten = [\"[::]:{port}\"]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"\n\
+             token_key_file = \"token-key.pem\"\npublic_url = \"wss://localhost:{port}\"\n{server}\n\
+             [admin]\nlisten = \"{admin}\"\ntoken_file = \"admin-token\"\n\n[webrtc]\n{webrtc}\n{rest}",
+            port = signalling.port(),
+            server = setup.server_lines,
+            webrtc = setup.webrtc_lines,
+            rest = setup.tenants_and_trunks,
+        );
+        let shards_toml = format!(
+            "cores = {:?}\nwebrtc_udp_port_base = {}\n{}",
+            setup.cores,
+            free_udp_ports(setup.cores.len())?,
+            setup.shards_lines,
+        );
+        for (name, text) in [
+            ("gateway.toml", gateway_toml),
+            ("shards.toml", shards_toml),
+            ("admin-token", admin_token.clone()),
+        ] {
+            fs::write(file(name), text).map_err(while_doing(name))?;
+        }
+
+        let log = File::create(file("gateway.log")).map_err(while_doing("gateway.log"))?;
+        let child = Command::new(&binary)
+            .args(["serve".into(), "--config".into(), file("gateway.toml")])
+            .args(["--shards".into(), file("shards.toml")])
+            .envs(setup.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(while_doing("starting the gateway"))?;
+        let trust = Trust::CertificateFile(file("cert.pem"));
+        let tls = signalling::client_config(&trust)
+            .map_err(|error| while_doing("cert.pem")(io::Error::other(error)))?;
+        let mut gateway = Self {
+            child,
+            binary,
+            directory,
+            signalling,
+            admin,
+            admin_token,
+            tls,
+            fds_at_start: 0.0,
+            events: None,
+        };
+        gateway.wait_ready()?;
+        let body = http::open_lines(
+            admin,
+            "/v1/events",
+            Some(&gateway.admin_token),
+            Duration::from_millis(100),
+        );
+        gateway.events = Some(EventStream::start(body.map_err(while_doing("/v1/events"))?));
+        gateway.fds_at_start = gateway.metrics()?.sum("clutchcall_fds");
+        Ok(gateway)
+    }
+
+    fn wait_ready(&mut self) -> Result<(), GatewayError> {
+        let deadline = Instant::now() + READY_WITHIN;
+        let mut reason = String::new();
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(GatewayError::NotReady {
+                    reason: format!("it ended with {status}"),
+                    log: self.log_end(),
+                });
+            }
+            match self.get("/readyz") {
+                Ok(HttpAnswer { status: 200, .. }) => return Ok(()),
+                Ok(answer) => {
+                    reason = format!("/readyz answers {}: {}", answer.status, answer.body)
+                }
+                Err(error) => reason = format!("/readyz: {error}"),
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        Err(GatewayError::NotReady {
+            reason,
+            log: self.log_end(),
+        })
+    }
+
+    /// The URL that callers dial, without a path.
+    pub fn url(&self) -> String {
+        format!("wss://localhost:{}", self.signalling.port())
+    }
+
+    /// Where signalling listens, on IPv4 loopback.
+    pub fn signalling_addr(&self) -> SocketAddr {
+        self.signalling
+    }
+
+    /// Where the admin window listens.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A file of the gateway's directory, such as `cert.pem`.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Whom its callers believe.
+    pub fn trust(&self) -> Trust {
+        Trust::CertificateFile(self.file("cert.pem"))
+    }
+
+    /// A new token that may dial.
+    ///
+    /// # Errors
+    /// [`GatewayError::Command`].
+    pub fn token(&self, tenant: &str) -> Result<String, GatewayError> {
+        self.token_with(tenant, &[])
+    }
+
+    /// A new token with further options of `clutchcall-gateway token`.
+    ///
+    /// # Errors
+    /// [`GatewayError::Command`].
+    pub fn token_with(&self, tenant: &str, options: &[&str]) -> Result<String, GatewayError> {
+        let config = self.file("gateway.toml");
+        let mut arguments = vec![OsStr::new("token"), "--config".as_ref(), config.as_os_str()];
+        arguments.extend(["--tenant", tenant].map(OsStr::new));
+        arguments.extend(options.iter().map(OsStr::new));
+        run(&self.binary, &arguments).map(|token| token.trim().to_owned())
+    }
+
+    /// The shards that own a tenant, best first.
+    ///
+    /// # Errors
+    /// [`GatewayError::Command`].
+    pub fn shards_of(&self, tenant: &str) -> Result<Vec<u16>, GatewayError> {
+        let shards = self.file("shards.toml");
+        let arguments = [
+            "shard-of".as_ref(),
+            "--shards".as_ref(),
+            shards.as_os_str(),
+            OsStr::new(tenant),
+        ];
+        let answer = run(&self.binary, &arguments)?;
+        Ok(answer
+            .split_whitespace()
+            .filter_map(|shard| shard.parse().ok())
+            .collect())
+    }
+
+    /// A plan for a call of `tenant` on loopback, with a new token.
+    ///
+    /// # Errors
+    /// [`GatewayError::Command`].
+    pub fn call_plan(&self, tenant: &str) -> Result<CallPlan, GatewayError> {
+        let mut plan = CallPlan::new(&self.url(), self.trust(), tenant, &self.token(tenant)?);
+        plan.local_ips = vec![Ipv4Addr::LOCALHOST.into()];
+        Ok(plan)
+    }
+
+    /// GET on the signalling port, over TLS.
+    ///
+    /// # Errors
+    /// What the connection said.
+    pub fn get(&self, path: &str) -> io::Result<HttpAnswer> {
+        http::get_tls(self.signalling, "localhost", Arc::clone(&self.tls), path)
+    }
+
+    /// A request to the admin window with its token.
+    ///
+    /// # Errors
+    /// What the connection said.
+    pub fn admin(&self, method: &str, path: &str) -> io::Result<HttpAnswer> {
+        http::request(method, self.admin, path, Some(&self.admin_token))
+    }
+
+    /// All metrics now.
+    ///
+    /// # Errors
+    /// [`GatewayError`] when the admin window does not answer with 200.
+    pub fn metrics(&self) -> Result<Metrics, GatewayError> {
+        self.admin_200("/metrics").map(|text| Metrics::parse(&text))
+    }
+
+    /// `/v1/calls` as it came.
+    ///
+    /// # Errors
+    /// [`GatewayError`] when the admin window does not answer with 200 and JSON.
+    pub fn calls(&self) -> Result<serde_json::Value, GatewayError> {
+        let text = self.admin_200("/v1/calls")?;
+        serde_json::from_str(&text).map_err(|error| while_doing("/v1/calls")(error.into()))
+    }
+
+    fn admin_200(&self, path: &str) -> Result<String, GatewayError> {
+        let answer = self.admin("GET", path).map_err(while_doing(path))?;
+        if answer.status != 200 {
+            return Err(GatewayError::Admin {
+                path: path.to_owned(),
+                status: answer.status,
+                body: answer.body,
+            });
+        }
+        Ok(answer.body)
+    }
+
+    /// Every CallEvent since the start, as `/v1/events` told it.
+    pub fn events(&self) -> Vec<CallEvent> {
+        self.events
+            .as_ref()
+            .map(EventStream::events)
+            .unwrap_or_default()
+    }
+
+    /// The event types of one call, in order.
+    pub fn event_types(&self, call_sid: &str) -> Vec<EventType> {
+        let of_call =
+            |event: &CallEvent| (event.call_sid.as_str() == call_sid).then_some(event.event_type);
+        self.events().iter().filter_map(of_call).collect()
+    }
+
+    /// Waits until `look` finds what it looks for in all events, at most until `deadline`.
+    pub fn wait_for_events<T>(
+        &self,
+        deadline: Instant,
+        look: impl Fn(&[CallEvent]) -> Option<T>,
+    ) -> Option<T> {
+        self.events
+            .as_ref()
+            .and_then(|events| events.wait(deadline, look))
+    }
+
+    /// Waits until no call, session, port, slab entry or file descriptor is left.
+    ///
+    /// # Errors
+    /// [`GatewayError::NotDrained`] names what is left after 10 s.
+    pub fn wait_drained(&self) -> Result<(), GatewayError> {
+        let deadline = Instant::now() + DRAINED_WITHIN;
+        loop {
+            let metrics = self.metrics()?;
+            let mut left: Vec<String> = ZERO_WHEN_DRAINED
+                .iter()
+                .map(|name| (name, metrics.sum(name)))
+                .filter(|(_, value)| *value != 0.0)
+                .map(|(name, value)| format!("{name} {value}"))
+                .collect();
+            let fds = metrics.sum("clutchcall_fds");
+            if fds > self.fds_at_start {
+                left.push(format!(
+                    "clutchcall_fds {fds}, {} at the start",
+                    self.fds_at_start
+                ));
+            }
+            if left.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(GatewayError::NotDrained(left.join(", ")));
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// [`Gateway::wait_drained`] for tests.
+    ///
+    /// # Panics
+    /// When something is left.
+    #[track_caller]
+    pub fn assert_drained(&self) {
+        if let Err(error) = self.wait_drained() {
+            panic!("{error}\n{}", self.log_end());
+        }
+    }
+
+    /// Sends a signal, such as `TERM`, to the gateway's own process.
+    ///
+    /// # Errors
+    /// [`GatewayError::Io`].
+    pub fn signal(&self, name: &str) -> Result<(), GatewayError> {
+        let kill = Command::new("kill")
+            .args([&format!("-{name}"), &self.pid().to_string()])
+            .status();
+        kill.map(drop).map_err(while_doing("kill"))
+    }
+
+    /// SIGTERM, then waits for the end.
+    ///
+    /// # Errors
+    /// [`GatewayError::NotReady`] when it does not end, then it is killed.
+    pub fn stop(mut self) -> Result<ExitStatus, GatewayError> {
+        self.events = None;
+        self.signal("TERM")?;
+        self.wait_for_exit(STOP_WITHIN)
+    }
+
+    /// Waits until the process has ended.
+    ///
+    /// # Errors
+    /// [`GatewayError::NotReady`] when it does not.
+    pub fn wait_for_exit(&mut self, within: Duration) -> Result<ExitStatus, GatewayError> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self
+                .child
+                .try_wait()
+                .map_err(while_doing("waiting for the gateway"))?
+            {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                let reason = format!("it did not end within {} s", within.as_secs());
+                return Err(GatewayError::NotReady {
+                    reason,
+                    log: self.log_end(),
+                });
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// Everything that the gateway logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.file("gateway.log")).unwrap_or_default()
+    }
+
+    fn log_end(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines
+            .get(lines.len().saturating_sub(30)..)
+            .unwrap_or_default()
+            .join("\n")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.events = None;
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the gateway's log ends:\n{}", self.log_end());
+        }
+    }
+}
+
+fn find_binary() -> Result<PathBuf, GatewayError> {
+    if let Some(path) = std::env::var_os(GATEWAY_VARIABLE) {
+        return Ok(path.into());
+    }
+    // Test programs stand in `deps/`, one below the binaries.
+    let program = std::env::current_exe().map_err(while_doing("the program's own path"))?;
+    let beside = program
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|folder| folder.join("clutchcall-gateway"));
+    beside
+        .into_iter()
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            let missing = io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("build it, or set {GATEWAY_VARIABLE}"),
+            );
+            while_doing("clutchcall-gateway")(missing)
+        })
+}
+
+/// Runs a subcommand to its end; its standard output.
+fn run<A: AsRef<OsStr>>(binary: &Path, arguments: &[A]) -> Result<String, GatewayError> {
+    let output = Command::new(binary)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output();
+    let output = output.map_err(while_doing("running clutchcall-gateway"))?;
+    if !output.status.success() {
+        let command = arguments
+            .first()
+            .map(|command| command.as_ref().to_string_lossy().into_owned());
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(GatewayError::Command {
+            command: command.unwrap_or_default(),
+            stderr,
+        });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn free_tcp_port() -> Result<u16, GatewayError> {
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+    listener
+        .map(|address| address.port())
+        .map_err(while_doing("a free TCP port"))
+}
+
+/// The first of `count` neighbouring UDP ports that are free now, below the ephemeral range so that they stay so.
+fn free_udp_ports(count: usize) -> Result<u16, GatewayError> {
+    for _ in 0..PORT_TRIES_MAX {
+        let base = 20_000 + random_u16() % 10_000;
+        let free = (base..)
+            .take(count)
+            .all(|port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok());
+        if free {
+            return Ok(base);
+        }
+    }
+    Err(while_doing("free UDP ports")(
+        io::ErrorKind::AddrInUse.into(),
+    ))
+}
+
+fn while_doing(what: &str) -> impl Fn(io::Error) -> GatewayError {
+    let what = what.to_owned();
+    move |error| GatewayError::Io {
+        what: what.clone(),
+        error,
+    }
+}
