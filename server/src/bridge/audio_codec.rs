@@ -14,8 +14,6 @@ use super::{BridgeError, Codec};
 
 /// Loss at the far end from which Opus carries in-band FEC, in percent.
 const FEC_LOSS_PCT_MIN: f64 = 2.0;
-/// The bit rate at which libopus at complexity 0 really sends in-band FEC, in bit/s.
-const FEC_BITRATE_BPS: u32 = 32_000;
 /// The expected loss that Opus is told at least with FEC, in percent; below it libopus saves on redundancy.
 const FEC_EXPECTED_LOSS_PCT: u8 = 5;
 /// The most that Opus is told, in percent.
@@ -197,7 +195,8 @@ impl AudioEncoder {
         let (bitrate_bps, expected_loss_pct) = if wants_fec {
             let expected = loss_pct.min(EXPECTED_LOSS_PCT_MAX) as u8;
             (
-                FEC_BITRATE_BPS.max(*bitrate_bps),
+                // Below its threshold libopus silently leaves the FEC out.
+                opus::fec_bitrate_bps(encoder.sample_rate()).max(*bitrate_bps),
                 expected.max(FEC_EXPECTED_LOSS_PCT),
             )
         } else {

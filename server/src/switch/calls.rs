@@ -557,6 +557,7 @@ impl Switch {
             if let Some(hang_up) = self.missing_media(now, key) {
                 return self.end_call(now, key, hang_up);
             }
+            self.adapt_to_loss(key);
             self.tell_statistics(key);
         }
         self.trunk_due(now, key);
@@ -614,6 +615,26 @@ impl Switch {
             fault,
             text,
         })
+    }
+
+    /// What the caller's browser reports as lost decides whether our Opus carries in-band FEC.
+    fn adapt_to_loss(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return;
+        };
+        let peer = self
+            .sessions
+            .get(call.session.0)
+            .and_then(|session| session.peer.as_ref());
+        let route = call
+            .bridge
+            .as_mut()
+            .and_then(|bridge| bridge.route_towards_mut(LegId::VENDOR));
+        if let (Some(peer), Some(route)) = (peer, route) {
+            route
+                .direction
+                .adapt_to_loss(peer.statistics().remote_loss_fraction * 100.0);
+        }
     }
 
     fn tell_statistics(&self, key: CallKey) {
