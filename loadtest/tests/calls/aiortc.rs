@@ -1,0 +1,1 @@
+//! aiortc as the caller: another implementation of WebRTC than ours and than Chromium.

@@ -1,0 +1,1 @@
+//! Chromium calls the echo and hears itself: codecs, DTLS versions, a lost ServerHello.

@@ -1,0 +1,12 @@
+//! Calls through the real gateway, with real peers. One file per subject; each test starts a gateway of its own and leaves
+//! nothing behind.
+
+mod admission;
+mod aiortc;
+mod bad_input;
+mod chromium;
+mod chromium_controls;
+mod process;
+mod rtp_trunk;
+mod shards;
+mod tokens;

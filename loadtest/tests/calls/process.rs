@@ -1,0 +1,1 @@
+//! The process as an operator sees it: health, drain, signals, exit codes.

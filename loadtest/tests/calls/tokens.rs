@@ -1,0 +1,1 @@
+//! Every fault of a SessionAuth token is refused with its code.
