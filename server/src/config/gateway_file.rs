@@ -32,7 +32,14 @@ pub(super) fn read(
     path: &Path,
     environment: Environment<'_>,
 ) -> Result<(GatewayConfig, Report), ConfigError> {
-    let document = Document::open(path)?;
+    read_document(Document::open(path)?, environment)
+}
+
+/// Checks a whole document.
+pub(super) fn read_document(
+    document: Document,
+    environment: Environment<'_>,
+) -> Result<(GatewayConfig, Report), ConfigError> {
     let config = {
         let table = document.parse()?;
         let mut root = Section::root(&document, &table);

@@ -88,6 +88,17 @@ impl GatewayConfig {
         gateway_file::read(path, &|name| std::env::var(name).ok())
             .map(|(config, report)| (config, report.warnings))
     }
+
+    /// As [`GatewayConfig::load`], from the text of a file at `path`: relative paths count from its directory, and the
+    /// environment has no secrets.
+    ///
+    /// # Errors
+    /// Everything that was wrong, each with file, line, column and key.
+    pub fn parse(text: &str, path: &Path) -> Result<(Self, Warnings), ConfigError> {
+        let document = document::Document::from_text(path, text.to_owned());
+        gateway_file::read_document(document, &|_| None)
+            .map(|(config, report)| (config, report.warnings))
+    }
 }
 
 impl ShardsConfig {

@@ -74,6 +74,11 @@ impl Demux {
     pub fn len(&self) -> usize {
         self.by_address.len() + self.by_ufrag.len()
     }
+
+    /// Does it know nobody?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 #[cfg(test)]
@@ -93,7 +98,7 @@ mod tests {
         demux.release(address, SessionKey(1));
         assert_eq!(demux.find(address, &rtp), Ok(SessionKey(2)));
         demux.remove(SessionKey(2));
-        assert_eq!(demux.len(), 0);
+        assert!(demux.is_empty());
     }
 
     #[test]

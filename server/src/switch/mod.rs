@@ -8,13 +8,13 @@
 //! Everything here runs on one core behind one `RefCell`; nothing is held across an `await`. Protocol logic lives in
 //! the rooms below, which see neither socket nor clock.
 
+pub mod demux;
 pub mod mailbox;
 pub mod turn;
 
 mod accounts;
 mod asks;
 mod calls;
-mod demux;
 mod local_addresses;
 mod media;
 mod sessions;
