@@ -213,7 +213,13 @@ fn event_line(event: &CallEvent) -> String {
         EventType::ChannelHold => "CHANNEL_HOLD",
         EventType::ChannelResume => "CHANNEL_RESUME",
     };
-    let mut line = format!("{name} {} {:?}", event.call_sid, event.status);
+    // The status word as it stands in the event itself.
+    let status = serde_json::to_value(event.status).unwrap_or_default();
+    let mut line = format!(
+        "{name} {} {}",
+        event.call_sid,
+        status.as_str().unwrap_or_default()
+    );
     if event.event_type == EventType::ChannelHangupComplete {
         line += &format!(
             ", cause {}, {} s, {} packets sent, {} received, {} lost, jitter {:.1} ms, MOS {:.2}, codec {}",

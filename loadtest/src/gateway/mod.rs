@@ -8,9 +8,10 @@ mod http;
 mod metrics;
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -224,7 +225,7 @@ impl Gateway {
             ("shards.toml", shards_toml),
             ("admin-token", admin_token.clone()),
         ] {
-            fs::write(file(name), text).map_err(while_doing(name))?;
+            write_private(&file(name), &text).map_err(while_doing(name))?;
         }
 
         let log = File::create(file("gateway.log")).map_err(while_doing("gateway.log"))?;
@@ -596,6 +597,13 @@ fn run<A: AsRef<OsStr>>(binary: &Path, arguments: &[A]) -> Result<String, Gatewa
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// A file that only its owner reads: one of them is a secret.
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(path)?.write_all(text.as_bytes())
+}
+
 fn free_tcp_port() -> Result<u16, GatewayError> {
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
@@ -604,10 +612,10 @@ fn free_tcp_port() -> Result<u16, GatewayError> {
         .map_err(while_doing("a free TCP port"))
 }
 
-/// The first of `count` neighbouring UDP ports that are free now, below the ephemeral range so that they stay so.
+/// The first of `count` neighbouring UDP ports that are free now, below the trunks' default range.
 fn free_udp_ports(count: usize) -> Result<u16, GatewayError> {
     for _ in 0..PORT_TRIES_MAX {
-        let base = 20_000 + random_u16() % 10_000;
+        let base = 10_000 + random_u16() % 6_000;
         let free = (base..)
             .take(count)
             .all(|port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok());

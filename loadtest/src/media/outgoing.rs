@@ -83,7 +83,7 @@ impl Outgoing {
         })
     }
 
-    /// Speaks from the next frame on.
+    /// Speaks from the next frame on. Speech at another rate than the codec's is resampled here, which takes its time.
     pub fn speak(&mut self, speech: &Audio, playback: Playback) {
         let samples = speech.resampled(self.format.codec.clock_rate_hz()).samples;
         self.spoken_at = None;

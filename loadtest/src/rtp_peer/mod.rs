@@ -102,7 +102,10 @@ impl RtpPeer {
     ///
     /// # Errors
     /// [`RtpPeerError::Socket`] when the ports are taken.
-    pub fn start(config: RtpPeerConfig) -> Result<Self, RtpPeerError> {
+    pub fn start(mut config: RtpPeerConfig) -> Result<Self, RtpPeerError> {
+        if let Some((speech, _)) = &mut config.speech {
+            *speech = speech.resampled(config.format.codec.clock_rate_hz());
+        }
         let (rtp, rtcp) = bind(&config)?;
         let local = rtp.local_addr()?;
         let shared = Arc::new(Shared::default());
@@ -263,7 +266,9 @@ impl RtpPeer {
         speech: &Audio,
         playback: Playback,
     ) -> Result<(), RtpPeerError> {
-        self.order(source, Order::Speak(Box::new(speech.clone()), playback))
+        // Here and not in the sending thread, which has packets to send every 20 ms.
+        let speech = speech.resampled(self.codec.clock_rate_hz());
+        self.order(source, Order::Speak(Box::new(speech), playback))
     }
 
     /// Sends digits to `source`, each `duration_ms` long, with or without the marker bit on their first packets.

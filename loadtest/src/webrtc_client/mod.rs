@@ -152,10 +152,12 @@ pub enum CallError {
         fault: String,
     },
     /// The call ended before it was answered.
-    #[error("the call ended before the answer with cause {q850_cause}")]
+    #[error("the call ended before the answer with cause {q850_cause}: {reason}")]
     Unanswered {
         /// Q.850.
-        q850_cause: i32,
+        q850_cause: u8,
+        /// The gateway's sentence.
+        reason: String,
     },
     /// Digits.
     #[error("digits: {0}")]
@@ -297,13 +299,11 @@ impl WebRtcCall {
                     ServerMessage::Event(event) if event.event_type == EventType::ChannelAnswer => {
                         Some(Ok(event.call_sid.to_string()))
                     }
-                    ServerMessage::Event(event)
-                        if event.event_type == EventType::ChannelHangupComplete =>
-                    {
-                        Some(Err(CallError::Unanswered {
-                            q850_cause: event.q850_cause,
-                        }))
-                    }
+                    // The final event comes first; the reason comes with `error` or `bye`.
+                    ServerMessage::Bye { q850_cause, reason } => Some(Err(CallError::Unanswered {
+                        q850_cause: *q850_cause,
+                        reason: reason.clone(),
+                    })),
                     other => refusal(other).map(Err),
                 })?;
         self.call_sid = answer?;

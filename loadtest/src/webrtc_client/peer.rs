@@ -210,7 +210,11 @@ impl MediaPeer {
         view.silent = false;
         view.spoken_at = None;
         drop(view);
-        self.order(Order::Speak(Box::new(speech.clone()), playback));
+        // Here and not in the media thread, which has a packet to send every 20 ms.
+        let rate_hz = self
+            .format()
+            .map_or(speech.sample_rate_hz, |format| format.codec.clock_rate_hz());
+        self.order(Order::Speak(Box::new(speech.resampled(rate_hz)), playback));
     }
 
     pub(super) fn set_muted(&self, muted: bool) {
