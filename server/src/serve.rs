@@ -302,6 +302,9 @@ fn build_shard(seed: ShardSeed) -> Result<BuiltShard, ServeError> {
     let port = settings.webrtc_udp_port_base + shard.0;
     let socket =
         bind_webrtc(port, settings).map_err(socket_error(format!("WebRTC port {port}/udp")))?;
+    socket
+        .tell_addressed()
+        .map_err(socket_error(format!("WebRTC port {port}/udp")))?;
     let listeners = seed.config.server.listen.iter().map(|&address| {
         Listener::bind(address, BACKLOG).map_err(socket_error(format!("[server] listen {address}")))
     });

@@ -40,7 +40,7 @@ fn receive(
         let received = socket.receive(batch).unwrap();
         let packets: Vec<_> = batch
             .packets_mut()
-            .map(|(from, bytes, truncated)| (from, bytes.to_vec(), truncated))
+            .map(|packet| (packet.from, packet.bytes.to_vec(), packet.truncated))
             .collect();
         assert_eq!(packets.len(), received);
         all.extend(packets);
@@ -94,7 +94,7 @@ fn more_than_a_batch_arrives_whole_and_in_order() {
             // Every length and content differs, so a mix-up of slots shows.
             let bytes = 1 + number * 7;
             slot[..bytes].fill(u8::try_from(number).unwrap());
-            sending.commit(bytes, receiver.local_addr());
+            sending.commit(bytes, receiver.local_addr(), None);
         }
         let outcome = sender.send(&mut sending);
         outcomes.sent += outcome.sent;
@@ -290,4 +290,43 @@ fn an_idle_socket_wakes_its_shard() {
 fn buffers_are_as_asked_or_as_the_system_allows() {
     let socket = UdpSocket::bind(V4.into(), 64 << 10, 32 << 10).unwrap();
     assert_eq!(socket.buffer_bytes().unwrap(), (128 << 10, 64 << 10));
+}
+
+/// A host has several addresses: what was sent to one of them is answered from it.
+#[test]
+fn answers_leave_from_the_address_that_was_asked() {
+    for wildcard in ["[::]:0", "0.0.0.0:0"] {
+        let socket = bind(wildcard.parse::<SocketAddr>().unwrap());
+        socket.tell_addressed().unwrap();
+        let port = socket.local_addr().port();
+        for asked in ["127.0.0.1", "127.0.0.77"] {
+            let asked: std::net::IpAddr = asked.parse().unwrap();
+            let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            client
+                .set_read_timeout(Some(Duration::from_secs(5)))
+                .unwrap();
+            client.send_to(b"question", (asked, port)).unwrap();
+
+            let mut batch = ReceiveBatch::new(4, BYTES);
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while socket.receive(&mut batch).unwrap() == 0 {
+                assert!(Instant::now() < deadline, "the question did not come");
+            }
+            let packet = batch.packets_mut().next().unwrap();
+            assert_eq!(packet.addressed, Some(asked), "{wildcard}");
+            let mut answers = SendBatch::new(4, BYTES);
+            answers
+                .push_from(packet.addressed, packet.from, b"answer")
+                .unwrap();
+            assert_eq!(socket.send(&mut answers).sent, 1);
+
+            let mut answer = [0; 16];
+            let (_, from) = client.recv_from(&mut answer).unwrap();
+            assert_eq!(
+                from.ip(),
+                asked,
+                "{wildcard}: the answer left from elsewhere"
+            );
+        }
+    }
 }

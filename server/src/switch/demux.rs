@@ -4,17 +4,25 @@
 //! the session's ICE agent has authenticated it. Nothing here looks into a packet further than that.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::metrics::DropReason;
 use crate::webrtc::stun::StunMessage;
 
 use super::SessionKey;
 
+/// An authenticated address.
+#[derive(Debug, Clone, Copy)]
+struct Bound {
+    session: SessionKey,
+    /// Which address of ours its media and DTLS come to, so that ours leaves from there.
+    local: Option<IpAddr>,
+}
+
 /// The tables of one shard. Their size is bounded by the sessions and the paths that a peer may have.
 #[derive(Debug, Default)]
 pub struct Demux {
-    by_address: HashMap<SocketAddr, SessionKey>,
+    by_address: HashMap<SocketAddr, Bound>,
     by_ufrag: HashMap<String, SessionKey>,
 }
 
@@ -34,11 +42,13 @@ impl Demux {
                     .copied()
                     .ok_or(DropReason::StunUnknownUfrag)
             }
-            Some(20..=63 | 128..=191) => self
-                .by_address
-                .get(&from)
-                .copied()
-                .ok_or(DropReason::UnknownSource),
+            Some(20..=63 | 128..=191) => {
+                let bound = self
+                    .by_address
+                    .get(&from)
+                    .ok_or(DropReason::UnknownSource)?;
+                Ok(bound.session)
+            }
             _ => Err(DropReason::UnknownProtocol),
         }
     }
@@ -52,21 +62,39 @@ impl Demux {
         true
     }
 
-    /// Binds an address that was authenticated for `session`; a later owner wins over an earlier one.
-    pub fn bind(&mut self, address: SocketAddr, session: SessionKey) {
-        self.by_address.insert(address, session);
+    /// Binds an address that was authenticated for `session` by a check to our address `local`; a later owner wins over
+    /// an earlier one.
+    pub fn bind(&mut self, address: SocketAddr, local: Option<IpAddr>, session: SessionKey) {
+        self.by_address.insert(address, Bound { session, local });
+    }
+
+    /// Authenticated media or DTLS of `remote` came to our address `local`: a peer chooses its path by where it sends
+    /// these, not by where it checks.
+    pub fn heard(&mut self, remote: SocketAddr, local: Option<IpAddr>) {
+        if let Some(bound) = self.by_address.get_mut(&remote) {
+            bound.local = local;
+        }
+    }
+
+    /// From which address of ours to send to `remote`.
+    pub fn local_for(&self, remote: SocketAddr) -> Option<IpAddr> {
+        self.by_address.get(&remote)?.local
     }
 
     /// Releases an address, if it is still bound to `session`.
     pub fn release(&mut self, address: SocketAddr, session: SessionKey) {
-        if self.by_address.get(&address) == Some(&session) {
+        if self
+            .by_address
+            .get(&address)
+            .is_some_and(|bound| bound.session == session)
+        {
             self.by_address.remove(&address);
         }
     }
 
     /// Forgets everything about `session`.
     pub fn remove(&mut self, session: SessionKey) {
-        self.by_address.retain(|_, owner| *owner != session);
+        self.by_address.retain(|_, bound| bound.session != session);
         self.by_ufrag.retain(|_, owner| *owner != session);
     }
 
@@ -93,8 +121,8 @@ mod tests {
         let address: SocketAddr = "192.0.2.1:4000".parse().unwrap();
         let rtp = [0x80; 12];
         assert_eq!(demux.find(address, &rtp), Err(DropReason::UnknownSource));
-        demux.bind(address, SessionKey(1));
-        demux.bind(address, SessionKey(2));
+        demux.bind(address, None, SessionKey(1));
+        demux.bind(address, None, SessionKey(2));
         demux.release(address, SessionKey(1));
         assert_eq!(demux.find(address, &rtp), Ok(SessionKey(2)));
         demux.remove(SessionKey(2));

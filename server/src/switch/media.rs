@@ -3,7 +3,7 @@
 //! No allocation per packet: datagrams are changed where they were received, payloads are written into one buffer of
 //! the shard, datagrams that leave into the batch.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::mailbox::SessionEvent;
@@ -20,25 +20,34 @@ use crate::rtp::{MediaPacket, Ssrc};
 use crate::trunk::TrunkReceived;
 use crate::webrtc::{PeerEvent, Received};
 
+/// The way of a datagram: its far end, and which of our addresses it came to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way {
+    pub(super) remote: SocketAddr,
+    pub(super) local: Option<IpAddr>,
+}
+
 impl Switch {
-    /// One datagram from the WebRTC port.
+    /// One datagram from the WebRTC port, of the session that the demux found.
     pub(super) fn handle_webrtc_datagram(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        key: SessionKey,
+        way: Way,
         datagram: &mut [u8],
     ) {
-        let key = match self.demux.find(from, datagram) {
-            Ok(key) => key,
-            Err(reason) => return self.metrics.dropped(reason),
-        };
+        let is_check = datagram.first().is_some_and(|first| *first <= 3);
         let Some(session) = self.sessions.get_mut(key.0) else {
             return;
         };
         let Some(peer) = session.peer.as_mut() else {
             return self.metrics.dropped(DropReason::UnknownSource);
         };
-        match peer.handle_datagram(now, from, datagram) {
+        let received = peer.handle_datagram(now, way.remote, datagram);
+        if received.is_ok() && !is_check {
+            self.demux.heard(way.remote, way.local);
+        }
+        match received {
             Ok(Received::Control) => {}
             Ok(Received::Media(packet)) => {
                 let call = session.call;
@@ -56,7 +65,10 @@ impl Switch {
             }
             Err(reason) => self.metrics.dropped(reason),
         }
+        // A check is answered the way it came, whatever path carries the media.
+        self.checked_on = is_check.then_some(way);
         self.after_peer(now, key);
+        self.checked_on = None;
     }
 
     /// One datagram from a call's trunk socket.
@@ -146,13 +158,8 @@ impl Switch {
                     &mut datagram,
                 );
                 if let Some((len, remote)) = sent {
-                    Self::send_webrtc(
-                        &mut self.outbound,
-                        &self.socket,
-                        &self.metrics,
-                        remote,
-                        &datagram[..len],
-                    );
+                    let local = self.demux.local_for(remote);
+                    self.port.send(local, remote, &datagram[..len]);
                 }
             } else if call.trunk.is_echo() {
                 let ssrc = ECHO_SSRC;
@@ -195,6 +202,7 @@ impl Switch {
 
     /// Sends what a media leg has to say.
     pub(super) fn transmit_peer(&mut self, now: Instant, key: SessionKey) {
+        let checked_on = self.checked_on;
         let Some(peer) = self
             .sessions
             .get_mut(key.0)
@@ -204,19 +212,20 @@ impl Switch {
         };
         let mut datagram = [0; DATAGRAM_BYTES_MAX];
         while let Some((len, remote)) = peer.poll_transmit(now, &mut datagram) {
-            Self::send_webrtc(
-                &mut self.outbound,
-                &self.socket,
-                &self.metrics,
-                remote,
-                &datagram[..len],
-            );
+            let local = match checked_on {
+                Some(way) if way.remote == remote => way.local,
+                _ => self.demux.local_for(remote),
+            };
+            self.port.send(local, remote, &datagram[..len]);
         }
     }
 
     fn handle_peer_event(&mut self, now: Instant, key: SessionKey, event: PeerEvent) {
         match event {
-            PeerEvent::AddressBound(address) => self.demux.bind(address, key),
+            PeerEvent::AddressBound(address) => {
+                let local = self.checked_on.and_then(|way| way.local);
+                self.demux.bind(address, local, key);
+            }
             PeerEvent::AddressReleased(address) => self.demux.release(address, key),
             PeerEvent::PathSelected(remote) => {
                 debug!(session = key.0, %remote, "media path selected")
@@ -256,7 +265,7 @@ impl Switch {
 
     /// Sends what waits on the WebRTC port now, for what is done outside the tick.
     pub(super) fn flush_now(&mut self) {
-        Self::flush(&mut self.outbound, &self.socket, &self.metrics);
+        self.port.flush();
     }
 }
 

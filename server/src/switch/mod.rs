@@ -19,10 +19,10 @@ mod local_addresses;
 mod media;
 mod sessions;
 mod trunk_media;
+mod webrtc_port;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -30,7 +30,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use shards::ShardIndex;
 use shards::doorbell::Doorbell;
 use shards::ring::Producer;
-use shards::udp::{SendBatch, SocketSet, UdpSocket};
+use shards::udp::{SocketSet, UdpSocket};
 use shards::wheel::TimerWheel;
 use slab::Slab;
 
@@ -40,14 +40,16 @@ pub use sessions::DialRequest;
 use crate::call::rings::ToControl;
 use crate::config::{GatewayConfig, ShardsConfig};
 use crate::id::{CallSid, UnixMillis};
-use crate::metrics::{DropReason, ShardMetrics};
+use crate::metrics::ShardMetrics;
 use crate::rtp::NtpTime;
 use crate::webrtc::PeerConfig;
 use asks::Asks;
 use calls::Call;
 use demux::Demux;
+use media::Way;
 use sessions::Session;
 use trunk_media::TrunkPorts;
+use webrtc_port::WebRtcPort;
 
 /// The longest datagram that we take or make: more than any path MTU that carries voice.
 pub const DATAGRAM_BYTES_MAX: usize = 2048;
@@ -106,8 +108,11 @@ pub struct Switch {
     demux: Demux,
     asks: Asks,
     wheel: TimerWheel<Timer>,
-    socket: UdpSocket,
-    outbound: SendBatch,
+    port: WebRtcPort,
+    /// The check that is being handled: its answer leaves the way it came.
+    checked_on: Option<Way>,
+    /// Sessions that have a media leg.
+    peers: usize,
     trunk_sockets: SocketSet,
     trunk_ports: TrunkPorts,
     /// Where bridges write payloads; one buffer for all.
@@ -140,6 +145,11 @@ impl SwitchHandle {
             socket,
             peer_config,
         } = parts;
+        let port = WebRtcPort::new(
+            socket,
+            shards_config.udp_batch_packets,
+            Arc::clone(&metrics),
+        );
         let switch = Switch {
             shard,
             metrics,
@@ -152,8 +162,9 @@ impl SwitchHandle {
             demux: Demux::default(),
             asks: Asks::default(),
             wheel: TimerWheel::new(Instant::now(), std::time::Duration::from_millis(1)),
-            socket,
-            outbound: SendBatch::new(shards_config.udp_batch_packets, DATAGRAM_BYTES_MAX),
+            port,
+            checked_on: None,
+            peers: 0,
             trunk_sockets: SocketSet::new()?,
             trunk_ports: TrunkPorts::new(shard, shards),
             payload: vec![0; PAYLOAD_BYTES_MAX].into_boxed_slice(),
@@ -177,36 +188,7 @@ impl Switch {
 
     /// Something lives that needs the tick.
     fn is_busy(&self) -> bool {
-        !self.calls.is_empty()
-            || self
-                .sessions
-                .iter()
-                .any(|(_, session)| session.needs_tick())
-    }
-
-    /// Queues `datagram` on the WebRTC port, sending what waits if the queue is full.
-    fn send_webrtc(
-        outbound: &mut SendBatch,
-        socket: &UdpSocket,
-        metrics: &ShardMetrics,
-        remote: SocketAddr,
-        datagram: &[u8],
-    ) {
-        if outbound.push(remote, datagram).is_err() {
-            Self::flush(outbound, socket, metrics);
-            if outbound.push(remote, datagram).is_err() {
-                metrics.dropped(DropReason::SendQueueFull);
-            }
-        }
-    }
-
-    /// Sends what waits on the WebRTC port.
-    fn flush(outbound: &mut SendBatch, socket: &UdpSocket, metrics: &ShardMetrics) {
-        let outcome = socket.send(outbound);
-        metrics.webrtc_packets_sent.add(outcome.sent as u64);
-        for _ in 0..outcome.failed {
-            metrics.dropped(DropReason::SendFailed);
-        }
+        !self.calls.is_empty() || self.peers > 0
     }
 
     /// Tells the gauges what lives here now.
@@ -214,12 +196,7 @@ impl Switch {
         let metrics = &self.metrics;
         metrics.calls.set(self.calls.len() as u64);
         metrics.sessions.set(self.sessions.len() as u64);
-        metrics.peers.set(
-            self.sessions
-                .iter()
-                .filter(|(_, session)| session.has_peer())
-                .count() as u64,
-        );
+        metrics.peers.set(self.peers as u64);
         metrics.media_ports.set(self.trunk_ports.in_use() as u64);
         let entries = self.sessions.len()
             + self.calls.len()
@@ -227,9 +204,6 @@ impl Switch {
             + self.demux.len()
             + self.asks.len();
         metrics.slab_entries.set(entries as u64);
-        metrics
-            .control_ring_depth
-            .set(self.to_control.depth() as u64);
     }
 }
 

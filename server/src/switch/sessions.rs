@@ -44,15 +44,6 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// The media loop must tick for it.
-    pub(super) fn needs_tick(&self) -> bool {
-        self.peer.is_some()
-    }
-
-    pub(super) fn has_peer(&self) -> bool {
-        self.peer.is_some()
-    }
-
     pub(super) fn tell(&self, event: SessionEvent) {
         self.mailbox.put(event);
     }
@@ -247,6 +238,7 @@ impl Switch {
         }
         let session = self.sessions.get_mut(key.0).ok_or_else(no_session)?;
         session.peer = Some(Box::new(peer));
+        self.peers += 1;
         Ok(answer)
     }
 
@@ -266,8 +258,10 @@ impl Switch {
     /// Drops a media leg without a word.
     pub(super) fn drop_peer(&mut self, key: SessionKey) {
         if let Some(session) = self.sessions.get_mut(key.0) {
-            session.peer = None;
             session.connected = false;
+            if session.peer.take().is_some() {
+                self.peers -= 1;
+            }
         }
         self.demux.remove(key);
     }
@@ -282,10 +276,7 @@ impl Switch {
             peer.close(now);
         }
         self.transmit_peer(now, key);
-        if let Some(session) = self.sessions.get_mut(key.0) {
-            session.peer = None;
-        }
-        self.demux.remove(key);
+        self.drop_peer(key);
     }
 
     /// The media leg of `key` is gone: so is its call, or the session hears of it.

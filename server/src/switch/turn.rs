@@ -10,11 +10,12 @@ use shards::doorbell::DoorbellListener;
 use shards::guard;
 use shards::ring::Consumer;
 use shards::tick::Tick;
-use shards::udp::ReceiveBatch;
+use shards::udp::{ReceiveBatch, ReceivedPacket};
 use tracing::{error, info};
 
 use super::calls::HangUp;
 use super::mailbox::SessionEvent;
+use super::media::Way;
 use super::{CallKey, DATAGRAM_BYTES_MAX, SessionKey, Switch, SwitchHandle, Timer};
 use crate::call::q850::Q850Cause;
 use crate::call::rings::ToShard;
@@ -137,7 +138,7 @@ fn take_messages(
 impl Switch {
     /// One batch from the WebRTC port; `true` if it was full, so that there may be more.
     fn drain_webrtc_port(&mut self, batch: &mut ReceiveBatch) -> bool {
-        let count = match self.socket.receive(batch) {
+        let count = match self.port.receive(batch) {
             Ok(count) => count,
             // ICMP errors of earlier sends come here; the next call tells the truth.
             Err(error) => {
@@ -145,16 +146,31 @@ impl Switch {
                 0
             }
         };
-        self.metrics.webrtc_packets_received.add(count as u64);
         let now = Instant::now();
-        for (from, datagram, truncated) in batch.packets_mut() {
+        for ReceivedPacket {
+            from,
+            addressed,
+            bytes,
+            truncated,
+        } in batch.packets_mut()
+        {
             if truncated {
                 self.metrics.dropped(crate::metrics::DropReason::Oversized);
                 continue;
             }
-            let session = self.demux.find(from, datagram).ok();
-            let handled = guard::catch(|| self.handle_webrtc_datagram(now, from, datagram));
-            if let (Err(panicked), Some(session)) = (handled, session) {
+            let session = match self.demux.find(from, bytes) {
+                Ok(session) => session,
+                Err(reason) => {
+                    self.metrics.dropped(reason);
+                    continue;
+                }
+            };
+            let way = Way {
+                remote: from,
+                local: addressed,
+            };
+            let handled = guard::catch(|| self.handle_webrtc_datagram(now, session, way, bytes));
+            if let Err(panicked) = handled {
                 self.after_panic(now, Timer::Session(session), &panicked.message);
             }
         }

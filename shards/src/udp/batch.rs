@@ -1,11 +1,25 @@
 //! Datagrams on their way in and out: all memory is taken when a batch is made, none while packets flow.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 
 use super::address::{Family, RawAddress};
-use super::sys::Messages;
+use super::control::Control;
+use super::sys::{Departure, Messages};
+
+/// One received datagram.
+#[derive(Debug)]
+pub struct ReceivedPacket<'a> {
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// Which of our addresses it was sent to; told only after [`UdpSocket::tell_addressed`](super::UdpSocket::tell_addressed).
+    pub addressed: Option<IpAddr>,
+    /// Its bytes, to be changed in place.
+    pub bytes: &'a mut [u8],
+    /// It was longer than the batch's `bytes_each` and was cut.
+    pub truncated: bool,
+}
 
 /// Room for datagrams of one `recvmmsg`.
 pub struct ReceiveBatch {
@@ -35,8 +49,8 @@ impl ReceiveBatch {
         self.buffer.len() / self.bytes_each
     }
 
-    /// The datagrams of the last receive: who sent it, its bytes, and whether it was cut at the batch's `bytes_each`.
-    pub fn packets_mut(&mut self) -> impl Iterator<Item = (SocketAddr, &mut [u8], bool)> {
+    /// The datagrams of the last receive.
+    pub fn packets_mut(&mut self) -> impl Iterator<Item = ReceivedPacket<'_>> {
         let messages = &self.messages;
         let pieces = self.buffer.chunks_exact_mut(self.bytes_each);
         pieces
@@ -46,7 +60,12 @@ impl ReceiveBatch {
                 let arrival = messages.arrival(index);
                 // Only these two families exist on our sockets, so nothing is lost here.
                 let from = arrival.from.decode()?;
-                Some((from, piece.get_mut(..arrival.bytes)?, arrival.truncated))
+                Some(ReceivedPacket {
+                    from,
+                    addressed: arrival.addressed,
+                    bytes: piece.get_mut(..arrival.bytes)?,
+                    truncated: arrival.truncated,
+                })
             })
     }
 
@@ -81,6 +100,7 @@ pub struct SendBatch {
 struct Queued {
     bytes: usize,
     remote: SocketAddr,
+    leave_from: Option<IpAddr>,
 }
 
 /// Why a datagram was not taken.
@@ -118,6 +138,7 @@ impl SendBatch {
         let nothing = Queued {
             bytes: 0,
             remote: SocketAddr::from(([0, 0, 0, 0], 0)),
+            leave_from: None,
         };
         Self {
             messages: Messages::new(packets_max),
@@ -154,33 +175,51 @@ impl SendBatch {
         self.buffer.get_mut(start..start + self.bytes_each)
     }
 
-    /// Queues the first `bytes` of what was written into [`SendBatch::slot`].
+    /// Queues the first `bytes` of what was written into [`SendBatch::slot`]; it leaves from `leave_from`, or from the
+    /// address that the kernel chooses.
     ///
     /// # Panics
     /// There was no free slot, or `bytes` is more than a slot has.
-    pub fn commit(&mut self, bytes: usize, remote: SocketAddr) {
+    pub fn commit(&mut self, bytes: usize, remote: SocketAddr, leave_from: Option<IpAddr>) {
         assert!(!self.is_full(), "commit without a slot");
         assert!(
             bytes <= self.bytes_each,
             "commit of {bytes} bytes into {}",
             self.bytes_each
         );
-        self.queue[self.tail()] = Queued { bytes, remote };
+        self.queue[self.tail()] = Queued {
+            bytes,
+            remote,
+            leave_from,
+        };
         self.len += 1;
     }
 
-    /// Queues a copy of `datagram`.
+    /// Queues a copy of `datagram`; see [`SendBatch::push_from`].
     ///
     /// # Errors
     /// It does not fit.
     pub fn push(&mut self, remote: SocketAddr, datagram: &[u8]) -> Result<(), PushError> {
+        self.push_from(None, remote, datagram)
+    }
+
+    /// Queues a copy of `datagram` that leaves from this address of ours; none: from the one that the kernel chooses.
+    ///
+    /// # Errors
+    /// It does not fit.
+    pub fn push_from(
+        &mut self,
+        leave_from: Option<IpAddr>,
+        remote: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), PushError> {
         let bytes_max = self.bytes_each;
         let slot = self.slot().ok_or(PushError::Full)?;
         let slot = slot
             .get_mut(..datagram.len())
             .ok_or(PushError::TooLong { bytes_max })?;
         slot.copy_from_slice(datagram);
-        self.commit(datagram.len(), remote);
+        self.commit(datagram.len(), remote, leave_from);
         Ok(())
     }
 
@@ -221,10 +260,18 @@ impl SendBatch {
         } = self;
         let mut waiting = (0..*len).map_while(|offset| {
             let index = (*head + offset) % queue.len();
-            let Queued { bytes, remote } = queue[index];
+            let Queued {
+                bytes,
+                remote,
+                leave_from,
+            } = queue[index];
             let start = index * *bytes_each;
             let to = RawAddress::encode(remote, family)?;
-            Some((&buffer[start..start + bytes], to))
+            Some(Departure {
+                bytes: &buffer[start..start + bytes],
+                to,
+                leave_from: leave_from.and_then(|local| Control::leave_from(local, family)),
+            })
         });
         // An address that the socket can't speak ends the run before it, and fails when it is first.
         let Some(first) = waiting.next() else {

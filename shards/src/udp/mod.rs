@@ -9,12 +9,13 @@
 
 mod address;
 mod batch;
+mod control;
 mod set;
 mod socket;
 mod sys;
 
 pub(crate) use address::unmapped;
 
-pub use batch::{PushError, ReceiveBatch, SendBatch, SendOutcome};
+pub use batch::{PushError, ReceiveBatch, ReceivedPacket, SendBatch, SendOutcome};
 pub use set::SocketSet;
 pub use socket::UdpSocket;

@@ -59,6 +59,15 @@ impl UdpSocket {
         })
     }
 
+    /// From now on received packets tell which of our addresses they were sent to: for a socket on the wildcard address
+    /// whose answers must leave from there.
+    ///
+    /// # Errors
+    /// As `setsockopt(2)`.
+    pub fn tell_addressed(&self) -> io::Result<()> {
+        sys::tell_addressed(self.fd.as_fd(), self.family)
+    }
+
     /// Where it is bound, with the port that the kernel chose for port 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr

@@ -3,10 +3,12 @@
 
 use std::io;
 use std::mem;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-use super::address::{RAW_ADDRESS_BYTES, RawAddress};
+use super::address::{Family, RAW_ADDRESS_BYTES, RawAddress};
+use super::control::{CONTROL_BYTES, Control};
 
 /// Message headers for one `recvmmsg` or `sendmmsg`. The pointers in them are written right before each call and mean
 /// nothing afterwards.
@@ -14,11 +16,21 @@ pub(super) struct Messages {
     headers: Box<[libc::mmsghdr]>,
     slices: Box<[libc::iovec]>,
     addresses: Box<[RawAddress]>,
+    controls: Box<[Control]>,
+}
+
+/// One datagram to be sent: its bytes, where to, and from which of our addresses if that matters.
+pub(super) struct Departure<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) to: (RawAddress, usize),
+    pub(super) leave_from: Option<(Control, usize)>,
 }
 
 /// What the kernel says about one received datagram.
 pub(super) struct Arrival {
     pub(super) from: RawAddress,
+    /// Which of our addresses it was sent to, if the socket tells.
+    pub(super) addressed: Option<IpAddr>,
     pub(super) bytes: usize,
     pub(super) truncated: bool,
 }
@@ -32,6 +44,7 @@ impl Messages {
             headers: vec![header; packets].into_boxed_slice(),
             slices: vec![slice; packets].into_boxed_slice(),
             addresses: vec![RawAddress::EMPTY; packets].into_boxed_slice(),
+            controls: vec![Control::EMPTY; packets].into_boxed_slice(),
         }
     }
 
@@ -45,20 +58,22 @@ impl Messages {
     ) -> io::Result<usize> {
         let pieces = buffer.chunks_exact_mut(bytes_each);
         let mut count = 0;
-        for (((header, slice), address), piece) in self
+        for ((((header, slice), address), control), piece) in self
             .headers
             .iter_mut()
             .zip(&mut self.slices)
             .zip(&mut self.addresses)
+            .zip(&mut self.controls)
             .zip(pieces)
         {
             slice.iov_base = piece.as_mut_ptr().cast();
             slice.iov_len = piece.len();
             point(header, slice, address, RAW_ADDRESS_BYTES);
+            point_control(header, control, CONTROL_BYTES);
             count += 1;
         }
-        // SAFETY: the first `count` headers point to one iovec, one address and one piece of the buffer each, all
-        // borrowed for the call and none shared. No timeout is given.
+        // SAFETY: the first `count` headers point to one iovec, one address, one control buffer of the length that is
+        // told and one piece of the buffer each, all borrowed for the call and none shared. No timeout is given.
         let received = unsafe {
             libc::recvmmsg(
                 fd.as_raw_fd(),
@@ -76,6 +91,7 @@ impl Messages {
         let header = &self.headers[index];
         Arrival {
             from: self.addresses[index],
+            addressed: self.controls[index].addressed(header.msg_hdr.msg_controllen as usize),
             bytes: header.msg_len as usize,
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
         }
@@ -86,24 +102,33 @@ impl Messages {
     pub(super) fn send<'a>(
         &mut self,
         fd: BorrowedFd<'_>,
-        datagrams: impl Iterator<Item = (&'a [u8], (RawAddress, usize))>,
+        datagrams: impl Iterator<Item = Departure<'a>>,
     ) -> io::Result<usize> {
         let mut count = 0;
-        for (((header, slice), address), (bytes, (to, to_bytes))) in self
+        for ((((header, slice), address), control), departure) in self
             .headers
             .iter_mut()
             .zip(&mut self.slices)
             .zip(&mut self.addresses)
+            .zip(&mut self.controls)
             .zip(datagrams)
         {
-            slice.iov_base = bytes.as_ptr().cast_mut().cast();
-            slice.iov_len = bytes.len();
+            let (to, to_bytes) = departure.to;
+            slice.iov_base = departure.bytes.as_ptr().cast_mut().cast();
+            slice.iov_len = departure.bytes.len();
             *address = to;
             point(header, slice, address, to_bytes);
+            match departure.leave_from {
+                Some((leave_from, control_bytes)) => {
+                    *control = leave_from;
+                    point_control(header, control, control_bytes);
+                }
+                None => point_control(header, control, 0),
+            }
             count += 1;
         }
-        // SAFETY: the first `count` headers point to one iovec and one address each, borrowed for the call; the bytes
-        // are borrowed for 'a, which outlives the call, and are only read.
+        // SAFETY: the first `count` headers point to one iovec, one address and at most one control message each, borrowed
+        // for the call; the bytes are borrowed for 'a, which outlives the call, and are only read.
         let sent = unsafe {
             libc::sendmmsg(
                 fd.as_raw_fd(),
@@ -130,6 +155,38 @@ fn point(
     header.msg_hdr.msg_flags = 0;
 }
 
+fn point_control(header: &mut libc::mmsghdr, control: &mut Control, control_bytes: usize) {
+    header.msg_hdr.msg_control = if control_bytes > 0 {
+        ptr::from_mut(control).cast()
+    } else {
+        ptr::null_mut()
+    };
+    header.msg_hdr.msg_controllen = control_bytes as _;
+}
+
+/// Makes the kernel tell which of our addresses each datagram was sent to.
+pub(super) fn tell_addressed(fd: BorrowedFd<'_>, family: Family) -> io::Result<()> {
+    let (level, option) = match family {
+        Family::V4 => (libc::IPPROTO_IP, libc::IP_PKTINFO),
+        Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+    };
+    let on: libc::c_int = 1;
+    // SAFETY: the value is borrowed for the call and given with its size.
+    let set = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            option,
+            (&raw const on).cast(),
+            size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    if set != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// One datagram into `buffer`.
 pub(super) fn receive_from(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Arrival> {
     let mut from = RawAddress::EMPTY;
@@ -149,6 +206,7 @@ pub(super) fn receive_from(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<
     let bytes = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
     Ok(Arrival {
         from,
+        addressed: None,
         bytes: bytes.min(buffer.len()),
         truncated: bytes > buffer.len(),
     })
