@@ -16,7 +16,7 @@ fuzz_target!(|input: &[u8]| {
         let session = SessionKey(step.bytes.len() % 4);
         match step.kind {
             0 => {
-                demux.bind(step.from, session);
+                demux.bind(step.from, None, session);
                 addresses.retain(|(address, _)| *address != step.from);
                 addresses.push((step.from, session));
             }
