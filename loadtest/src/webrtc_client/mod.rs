@@ -4,6 +4,7 @@
 //! jitter buffer, no echo canceller and no device: what it records is what came, where it came.
 
 mod answer;
+mod driver;
 mod peer;
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};

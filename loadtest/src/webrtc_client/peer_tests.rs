@@ -7,6 +7,12 @@ use super::*;
 use crate::judge::{Bar, Question, Verdict, judge};
 use crate::speech;
 use str0m::change::SdpOffer;
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::RtpWrite;
+use str0m::{Event, Input, Output};
+
+/// The longest sleep.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
 
 /// Answers `offer`, ICE-lite as a gateway, and reflects RTP until `stop`.
 fn reflect(
@@ -71,7 +77,7 @@ fn reflect(
             };
             let left = timeout
                 .saturating_duration_since(Instant::now())
-                .clamp(Duration::from_millis(1), READ_TIMEOUT);
+                .clamp(Duration::from_millis(1), SLEEP_MAX);
             socket.set_read_timeout(Some(left)).unwrap();
             let input = match socket.recv_from(&mut buffer) {
                 Ok((len, source)) => Input::Receive(
