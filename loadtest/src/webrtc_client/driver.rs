@@ -2,7 +2,6 @@
 //! datagram, whichever is first; each socket has one that reads it, so that arrival times are those of the kernel's wake-up and
 //! not of our turn.
 
-use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -82,24 +81,19 @@ pub(super) fn read_datagrams(
 ) {
     let mut buffer = [0; DATAGRAM_BYTES_MAX];
     while !shared.stop.load(Ordering::Relaxed) {
-        match socket.recv_from(&mut buffer) {
-            Ok((len, source)) => {
-                let contents = buffer.get(..len).unwrap_or_default().to_vec();
-                if wakes
-                    .send(Wake::Datagram {
-                        local,
-                        at: Instant::now(),
-                        source,
-                        contents,
-                    })
-                    .is_err()
-                {
-                    return;
-                }
+        // Errors are timeouts, and ICMP answers to earlier datagrams: the peer's own timers decide what those mean.
+        if let Ok((len, source)) = socket.recv_from(&mut buffer) {
+            let contents = buffer.get(..len).unwrap_or_default().to_vec();
+            let at = Instant::now();
+            let wake = Wake::Datagram {
+                local,
+                at,
+                source,
+                contents,
+            };
+            if wakes.send(wake).is_err() {
+                return;
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-            // An ICMP error of an earlier datagram: the peer's own timers decide what it means.
-            Err(_) => {}
         }
     }
 }
