@@ -5,7 +5,7 @@
 
 use super::calls::Call;
 use super::{CallKey, Switch};
-use crate::bridge::{Codec, Plan, StreamFormat};
+use crate::bridge::{Plan, StreamFormat};
 use crate::call::mos::{Impairment, Path, Section};
 use crate::call::{CallAccount, DirectionAccount, LegAccount};
 use crate::id::LegId;
@@ -14,10 +14,18 @@ use crate::vendors::browser::{CallStats, LegStats};
 
 /// Both legs as they stand.
 struct Legs {
-    vendor: (StreamFormat, LegStatistics),
+    vendor: Leg,
     /// None: an echo, which is the vendor leg once more.
-    trunk: Option<(StreamFormat, LegStatistics)>,
+    trunk: Option<Leg>,
     transcoded: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Leg {
+    format: StreamFormat,
+    statistics: LegStatistics,
+    /// In-band FEC brought back more of what this leg lost on its way to us than concealment made up.
+    fec_recovers: bool,
 }
 
 impl Switch {
@@ -37,11 +45,14 @@ impl Switch {
         });
         account.legs.push(LegAccount {
             leg: LegId::VENDOR,
-            codec: legs.vendor.0.codec,
-            statistics: legs.vendor.1,
-            mos_as_heard: heard(&legs.vendor.1, legs.mos_at_vendor()),
+            codec: legs.vendor.format.codec,
+            statistics: legs.vendor.statistics,
+            mos_as_heard: heard(&legs.vendor.statistics, legs.mos_at_vendor()),
         });
-        if let Some((format, statistics)) = legs.trunk {
+        if let Some(Leg {
+            format, statistics, ..
+        }) = legs.trunk
+        {
             account.legs.push(LegAccount {
                 leg: LegId::TRUNK,
                 codec: format.codec,
@@ -62,9 +73,9 @@ impl Switch {
     pub(super) fn call_stats(&self, key: CallKey) -> Option<CallStats> {
         let call = self.calls.get(key.0)?;
         let legs = self.legs(call)?;
-        let caller = leg_stats(&legs.vendor.1, legs.mos_at_vendor());
+        let caller = leg_stats(&legs.vendor.statistics, legs.mos_at_vendor());
         let far_end = match &legs.trunk {
-            Some((_, statistics)) => leg_stats(statistics, legs.mos_at_trunk()),
+            Some(trunk) => leg_stats(&trunk.statistics, legs.mos_at_trunk()),
             None => caller,
         };
         Some(CallStats {
@@ -80,69 +91,59 @@ impl Switch {
         let transcoded = bridge
             .routes()
             .any(|route| matches!(route.direction.plan(), Plan::Transcode { .. }));
+        let fec_recovers = |from: LegId| {
+            let statistics = bridge
+                .routes()
+                .find(|route| route.from == from)
+                .map(|route| route.direction.statistics());
+            statistics.is_some_and(|statistics| statistics.fec_recovered > statistics.concealed)
+        };
+        let leg = |id: LegId, format: StreamFormat, statistics: LegStatistics| Leg {
+            format,
+            statistics,
+            fec_recovers: fec_recovers(id),
+        };
         Some(Legs {
-            vendor: (peer.format(), peer.statistics()),
-            trunk: call.trunk.statistics(),
+            vendor: leg(LegId::VENDOR, peer.format(), peer.statistics()),
+            trunk: call
+                .trunk
+                .statistics()
+                .map(|(format, statistics)| leg(LegId::TRUNK, format, statistics)),
             transcoded,
         })
     }
 }
 
 impl Legs {
-    fn trunk(&self) -> (StreamFormat, LegStatistics) {
-        self.trunk.unwrap_or(self.vendor)
-    }
-
     /// As the vendor's caller hears it.
     fn mos_at_vendor(&self) -> f64 {
-        let (format, statistics) = self.trunk();
-        let source = section(
-            format.codec,
-            loss_pct(&statistics),
-            statistics.round_trip_time_ms,
-        );
-        let (format, statistics) = self.vendor;
-        let sink = section(
-            format.codec,
-            statistics.remote_loss_fraction * 100.0,
-            statistics.round_trip_time_ms,
-        );
-        self.mos(source, sink, format.ptime_ms)
+        self.mos(self.trunk.unwrap_or(self.vendor), self.vendor)
     }
 
     /// As the trunk's far end hears it.
     fn mos_at_trunk(&self) -> f64 {
-        let (format, statistics) = self.vendor;
-        let source = section(
-            format.codec,
-            loss_pct(&statistics),
-            statistics.round_trip_time_ms,
-        );
-        let (format, statistics) = self.trunk();
-        let sink = section(
-            format.codec,
-            statistics.remote_loss_fraction * 100.0,
-            statistics.round_trip_time_ms,
-        );
-        self.mos(source, sink, format.ptime_ms)
+        self.mos(self.vendor, self.trunk.unwrap_or(self.vendor))
     }
 
-    fn mos(&self, source: Section, sink: Section, ptime_ms: u8) -> f64 {
+    fn mos(&self, from: Leg, to: Leg) -> f64 {
+        let remote_loss_pct = to.statistics.remote_loss_fraction * 100.0;
+        // From there on our own encoder adds FEC.
+        let sends_fec = self.transcoded && remote_loss_pct >= 2.0;
         Path {
-            source,
-            sink,
+            source: section(&from, from.fec_recovers, loss_pct(&from.statistics)),
+            sink: section(&to, sends_fec, remote_loss_pct),
             transcoded: self.transcoded,
-            packetisation_ms: ptime_ms.into(),
+            packetisation_ms: to.format.ptime_ms.into(),
         }
         .mos()
     }
 }
 
-fn section(codec: Codec, loss_pct: f64, round_trip_time_ms: Option<f64>) -> Section {
+fn section(leg: &Leg, fec: bool, loss_pct: f64) -> Section {
     Section {
-        impairment: Impairment::of(codec, true),
+        impairment: Impairment::of(leg.format.codec, fec),
         loss_pct,
-        round_trip_ms: round_trip_time_ms.unwrap_or(0.0),
+        round_trip_ms: leg.statistics.round_trip_time_ms.unwrap_or(0.0),
     }
 }
 

@@ -1,25 +1,25 @@
-//! A call's life on its shard: prepared, granted by the desk, created, answered, held, ended.
+//! A call's life on its shard, from the dialled trunk leg to the end: answered, held, ended. How it begins is
+//! `call_setup`'s, how it is watched meanwhile `call_watch`'s.
 //!
-//! The ring slots for CREATE, ANSWER and the final event are reserved before a call begins, so none of them is ever
-//! lost to a full ring, and every end goes through [`Switch::end_call`].
+//! The ring slots for ANSWER and the final event were reserved before the call began, so neither is ever lost to a full
+//! ring, and every end goes through [`Switch::end_call`].
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shards::ring::Reservation;
+use shards::ring::{Full, Reservation};
+use smallvec::SmallVec;
 use tracing::{error, info};
 
+use super::call_watch::count_bridge;
 use super::mailbox::SessionEvent;
-use super::sessions::DialRequest;
 use super::trunk_media::TrunkSide;
 use super::{CallKey, SessionKey, Switch, Timer, entropy, unix_now};
-use crate::bridge::{Bridge, DirectionOptions};
+use crate::bridge::{Bridge, DirectionOptions, DirectionStatistics};
 use crate::call::q850::Q850Cause;
-use crate::call::rings::{ToControl, TrunkDial, TrunkProgress};
-use crate::call::{CallAccount, CallEvent, CallIdentity, CallMachine, HangupReason, SetUpTimes};
-use crate::config::TrunkConfig;
+use crate::call::rings::{ToControl, TrunkProgress};
+use crate::call::{CallEvent, CallMachine, HangupReason, SetUpTimes};
 use crate::fault::{Fault, Refusal, RefusalCode};
-use crate::id::{CallSid, LegId, TenantId, TrunkId};
+use crate::id::{CallSid, LegId};
 use crate::rtp::{RtpTimestamp, SequenceNumber};
 
 /// A call that is not answered after so long is given up.
@@ -45,7 +45,7 @@ impl HangUp {
         }
     }
 
-    fn ours(cause: Q850Cause, text: &str) -> Self {
+    pub(super) fn ours(cause: Q850Cause, text: &str) -> Self {
         Self {
             cause,
             fault: Fault::Us,
@@ -71,6 +71,10 @@ pub(super) struct Call {
     pub(super) trunk: TrunkSide,
     /// Built when both legs have their media.
     pub(super) bridge: Option<Bridge>,
+    /// What the metrics know of the bridge's counters already, route by route.
+    pub(super) counted: SmallVec<[DirectionStatistics; 2]>,
+    /// A HOLD or RESUME that the ring to the control thread had no room for.
+    untold: Option<CallEvent>,
     /// ANSWER's slot in the ring.
     answer_slot: Option<Reservation>,
     /// The final event's.
@@ -79,218 +83,14 @@ pub(super) struct Call {
     created_at: Instant,
     ringing_at: Option<Instant>,
     answered_at: Option<Instant>,
+    /// Media must flow since then: since the answer, or the last resume.
+    pub(super) flows_since: Option<Instant>,
     next_check: Instant,
-    checks: u32,
+    pub(super) checks: u32,
     armed: Option<Instant>,
 }
 
-/// A call that waits for the desk.
-pub(super) struct PreparedCall {
-    pub(super) call_sid: CallSid,
-    pub(super) tenant_id: TenantId,
-    pub(super) trunk_id: TrunkId,
-    trunk: Option<Arc<TrunkConfig>>,
-    to: String,
-    request: DialRequest,
-    slots: EventSlots,
-    /// Known before the desk is asked.
-    pub(super) refused: Option<Refusal>,
-}
-
-/// Places in the ring for what must not be lost.
-struct EventSlots {
-    create: Reservation,
-    answer: Reservation,
-    end: Reservation,
-}
-
 impl Switch {
-    /// Names a call, finds its trunk and reserves its final event.
-    pub(super) fn prepare_call(
-        &mut self,
-        key: SessionKey,
-        request: DialRequest,
-    ) -> Result<PreparedCall, Refusal> {
-        let Some(session) = self.sessions.get(key.0) else {
-            return Err(Refusal::new(
-                RefusalCode::Internal,
-                Fault::Us,
-                "the session is closed",
-            ));
-        };
-        let tenant = Arc::clone(&session.tenant);
-        if session.call.is_some() {
-            return Err(Refusal::new(
-                RefusalCode::CallExists,
-                Fault::Caller,
-                "there is a call on this socket already",
-            ));
-        }
-        let Some(slots) = self.reserve_event_slots() else {
-            self.metrics.ring_full.increment();
-            let refusal = Refusal::new(RefusalCode::Overload, Fault::Us, "the event ring is full");
-            return Err(refusal.with_cause(Q850Cause::CONGESTION));
-        };
-        let (trunk, trunk_id, to, mut refused) = match self.choose_trunk(&tenant, &request) {
-            Ok((trunk, to)) => (Some(Arc::clone(&trunk)), trunk.trunk_id.clone(), to, None),
-            Err((trunk_id, refusal)) => (None, trunk_id, String::new(), Some(refusal)),
-        };
-        if self.draining {
-            let refusal = Refusal::new(RefusalCode::Draining, Fault::Us, "the gateway drains");
-            refused = Some(refusal.with_cause(Q850Cause::TEMPORARY_FAILURE));
-        } else if self.calls.len() >= self.shards_config.calls_max {
-            let refusal = Refusal::new(
-                RefusalCode::Overload,
-                Fault::Us,
-                "the shard carries all the calls it may",
-            );
-            refused = Some(refusal.with_cause(Q850Cause::CONGESTION));
-        }
-        let call_sid = CallSid::new(self.shard, entropy());
-        let tenant_id = tenant.tenant_id.clone();
-        Ok(PreparedCall {
-            call_sid,
-            tenant_id,
-            trunk_id,
-            trunk,
-            to,
-            request,
-            slots,
-            refused,
-        })
-    }
-
-    fn reserve_event_slots(&mut self) -> Option<EventSlots> {
-        let create = self.to_control.reserve()?;
-        let Some(answer) = self.to_control.reserve() else {
-            self.to_control.release(create);
-            return None;
-        };
-        let Some(end) = self.to_control.reserve() else {
-            self.to_control.release(create);
-            self.to_control.release(answer);
-            return None;
-        };
-        Some(EventSlots {
-            create,
-            answer,
-            end,
-        })
-    }
-
-    /// Goes on with a call after the desk has spoken. A refused call has its CREATE and HANGUP_COMPLETE all the same.
-    pub(super) fn begin_call(
-        &mut self,
-        key: SessionKey,
-        prepared: PreparedCall,
-        granted: Result<(), Refusal>,
-    ) -> Result<CallSid, Refusal> {
-        let now = Instant::now();
-        let PreparedCall {
-            call_sid,
-            tenant_id,
-            trunk_id,
-            trunk,
-            to,
-            request,
-            slots,
-            refused: _,
-        } = prepared;
-        let Some(session) = self.sessions.get(key.0) else {
-            // The caller left while the desk was asked: nobody heard of this call.
-            self.to_control.release(slots.create);
-            self.to_control.release(slots.answer);
-            self.to_control
-                .push_reserved(slots.end, ToControl::Release(call_sid));
-            return Err(Refusal::new(
-                RefusalCode::Internal,
-                Fault::Caller,
-                "the session is closed",
-            ));
-        };
-        let mailbox = std::rc::Rc::clone(&session.mailbox);
-        let identity = CallIdentity {
-            call_sid,
-            tenant_id,
-            trunk_id,
-            client_id: request.client_id.clone(),
-        };
-        let (mut machine, created) = CallMachine::create(identity, unix_now());
-        mailbox.put(SessionEvent::Event(Box::new(created.clone())));
-        self.to_control
-            .push_reserved(slots.create, ToControl::Event(Box::new(created)));
-        self.metrics.calls_total.increment();
-
-        let set_up = granted.and_then(|()| match trunk {
-            Some(trunk) => self.new_trunk_side(&trunk).map(|side| (trunk, side)),
-            None => Err(Refusal::new(
-                RefusalCode::NotFound,
-                Fault::Config,
-                "no trunk",
-            )),
-        });
-        let (trunk, side) = match set_up {
-            Ok(set_up) => set_up,
-            Err(refusal) => {
-                self.to_control.release(slots.answer);
-                let reason = HangupReason::from(refusal.clone());
-                if let Some(record) = machine.end(unix_now(), reason, CallAccount::default()) {
-                    mailbox.put(SessionEvent::Event(Box::new(record.event.clone())));
-                    self.to_control
-                        .push_reserved(slots.end, ToControl::Ended(Box::new(record)));
-                }
-                return Err(refusal);
-            }
-        };
-        let local_rtp = side.advertised_rtp();
-        let call = CallKey(self.calls.insert(Call {
-            machine,
-            session: key,
-            trunk: side,
-            bridge: None,
-            answer_slot: Some(slots.answer),
-            end_slot: Some(slots.end),
-            answer_by: Some(now + ANSWER_WITHIN),
-            created_at: now,
-            ringing_at: None,
-            answered_at: None,
-            next_check: now + CHECK_EVERY,
-            checks: 0,
-            armed: None,
-        }));
-        self.register_trunk_sockets(call);
-        self.calls_by_sid.insert(call_sid, call);
-        if let Some(session) = self.sessions.get_mut(key.0) {
-            session.call = Some(call);
-            info!(%call_sid, tenant_id = %session.tenant.tenant_id, shard = self.shard.0, trunk_id = %trunk.trunk_id, "call created");
-        }
-        self.arm_call(call);
-        let dial = TrunkDial {
-            call_sid,
-            trunk_id: trunk.trunk_id.clone(),
-            to,
-            from: request.call_from,
-            local_rtp,
-        };
-        if self
-            .to_control
-            .push(ToControl::TrunkDial(Box::new(dial)))
-            .is_err()
-        {
-            self.metrics.ring_full.increment();
-            self.end_call(
-                now,
-                call,
-                HangUp::ours(
-                    Q850Cause::CONGESTION,
-                    "the ring to the control thread is full",
-                ),
-            );
-        }
-        self.wake();
-        Ok(call_sid)
-    }
-
     /// What the control thread says of a trunk leg.
     pub(super) fn trunk_progress(
         &mut self,
@@ -384,6 +184,7 @@ impl Switch {
             shard = self.shard.0, plan = plan_of(&bridge), "call answered");
         call.bridge = Some(bridge);
         call.answered_at = Some(now);
+        call.flows_since = Some(now);
         call.answer_by = None;
         let event = call.machine.answer(unix_now(), codec);
         let (session, slot) = (call.session, call.answer_slot.take());
@@ -438,6 +239,7 @@ impl Switch {
             bridge.set_held(LegId::VENDOR, LegId::TRUNK, held);
             bridge.set_held(LegId::TRUNK, LegId::VENDOR, held);
         }
+        call.flows_since = call.bridge.as_ref().map(|_| Instant::now());
         let changed = event.is_some();
         let call_sid = call.machine.identity().call_sid;
         self.publish(key, event);
@@ -508,7 +310,7 @@ impl Switch {
         }
         let account = self.call_account(&call);
         self.release_trunk_side(now, &mut call.trunk);
-        self.count_bridge(&call);
+        count_bridge(&self.metrics, &mut call);
 
         let (cause, text) = (hang_up.cause, hang_up.text.clone());
         let record = call.machine.end(unix_now(), hang_up.into(), account);
@@ -557,8 +359,7 @@ impl Switch {
             if let Some(hang_up) = self.missing_media(now, key) {
                 return self.end_call(now, key, hang_up);
             }
-            self.adapt_to_loss(key);
-            self.tell_statistics(key);
+            self.watch(key);
         }
         self.trunk_due(now, key);
         self.pump(now, key);
@@ -586,96 +387,35 @@ impl Switch {
         }
     }
 
-    /// `no_media_timeout_s`, by leg; a leg that is on hold or does not send is not asked.
-    fn missing_media(&self, now: Instant, key: CallKey) -> Option<HangUp> {
-        let call = self.calls.get(key.0)?;
-        let limit = Duration::from_secs(call.trunk.config.no_media_timeout_s.into());
-        if limit.is_zero() || call.bridge.is_none() || call.machine.is_on_hold() {
-            return None;
-        }
-        let answered_at = call.answered_at?;
-        let silent = |last: Instant| now.saturating_duration_since(last.max(answered_at)) >= limit;
-        let peer = self
-            .sessions
-            .get(call.session.0)
-            .and_then(|session| session.peer.as_ref());
-        let vendor_silent = peer.is_some_and(|peer| {
-            peer.direction().receives() && silent(peer.last_media_at().unwrap_or(answered_at))
-        });
-        let (leg, fault) = if vendor_silent {
-            ("vendor", Fault::Caller)
-        } else if call.trunk.last_media_at().is_some_and(silent) {
-            ("trunk", Fault::Trunk)
-        } else {
-            return None;
+    /// HOLD or RESUME to the session and to the control thread. Those that a full ring keeps back coalesce: a RESUME
+    /// takes an untold HOLD with it.
+    fn publish(&mut self, key: CallKey, event: Option<CallEvent>) {
+        let (Some(event), Some(call)) = (event, self.calls.get_mut(key.0)) else {
+            return;
         };
-        let text = format!("no media from the {leg} leg for {} s", limit.as_secs());
-        Some(HangUp {
-            cause: Q850Cause::TIMER_EXPIRY,
-            fault,
-            text,
-        })
+        if let Some(session) = self.sessions.get(call.session.0) {
+            session.tell(SessionEvent::Event(Box::new(event.clone())));
+        }
+        call.untold = match call.untold.take() {
+            Some(_) => None,
+            None => Some(event),
+        };
+        self.tell_untold(key);
     }
 
-    /// What the caller's browser reports as lost decides whether our Opus carries in-band FEC.
-    fn adapt_to_loss(&mut self, key: CallKey) {
+    /// Tries again what a full ring kept back.
+    pub(super) fn tell_untold(&mut self, key: CallKey) {
         let Some(call) = self.calls.get_mut(key.0) else {
             return;
         };
-        let peer = self
-            .sessions
-            .get(call.session.0)
-            .and_then(|session| session.peer.as_ref());
-        let route = call
-            .bridge
-            .as_mut()
-            .and_then(|bridge| bridge.route_towards_mut(LegId::VENDOR));
-        if let (Some(peer), Some(route)) = (peer, route) {
-            route
-                .direction
-                .adapt_to_loss(peer.statistics().remote_loss_fraction * 100.0);
-        }
-    }
-
-    fn tell_statistics(&self, key: CallKey) {
-        let Some(call) = self
-            .calls
-            .get(key.0)
-            .filter(|call| call.checks.is_multiple_of(2))
-        else {
+        let Some(event) = call.untold.take() else {
             return;
         };
-        if let Some(stats) = self.call_stats(key) {
-            self.tell(call.session, SessionEvent::Statistics(Box::new(stats)));
-        }
-    }
-
-    fn count_bridge(&self, call: &Call) {
-        let Some(bridge) = &call.bridge else { return };
-        for route in bridge.routes() {
-            let statistics = route.direction.statistics();
-            self.metrics.packets_transcoded.add(statistics.transcoded);
-            self.metrics.packets_passed_through.add(statistics.passed);
-            self.metrics.frames_concealed.add(statistics.concealed);
-            self.metrics
-                .frames_recovered_fec
-                .add(statistics.fec_recovered);
-        }
-    }
-
-    /// One event to the session and to the control thread.
-    fn publish(&mut self, key: CallKey, event: Option<CallEvent>) {
-        let Some(event) = event else { return };
-        let Some(call) = self.calls.get(key.0) else {
-            return;
-        };
-        self.tell(call.session, SessionEvent::Event(Box::new(event.clone())));
-        if self
-            .to_control
-            .push(ToControl::Event(Box::new(event)))
-            .is_err()
+        if let Err(Full(ToControl::Event(event))) =
+            self.to_control.push(ToControl::Event(Box::new(event)))
         {
             self.metrics.ring_full.increment();
+            call.untold = Some(*event);
         }
     }
 
@@ -687,6 +427,35 @@ impl Switch {
 }
 
 impl Call {
+    /// A call whose CREATE is told and whose trunk leg is to be dialled.
+    pub(super) fn new(
+        now: Instant,
+        machine: CallMachine,
+        session: SessionKey,
+        trunk: TrunkSide,
+        answer_slot: Reservation,
+        end_slot: Reservation,
+    ) -> Self {
+        Self {
+            machine,
+            session,
+            trunk,
+            bridge: None,
+            counted: SmallVec::new(),
+            untold: None,
+            answer_slot: Some(answer_slot),
+            end_slot: Some(end_slot),
+            answer_by: Some(now + ANSWER_WITHIN),
+            created_at: now,
+            ringing_at: None,
+            answered_at: None,
+            flows_since: None,
+            next_check: now + CHECK_EVERY,
+            checks: 0,
+            armed: None,
+        }
+    }
+
     pub(super) fn set_up_times(&self) -> SetUpTimes {
         let since_created = |at: Instant| {
             u32::try_from(at.saturating_duration_since(self.created_at).as_millis())

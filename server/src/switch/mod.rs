@@ -14,6 +14,8 @@ pub mod turn;
 
 mod accounts;
 mod asks;
+mod call_setup;
+mod call_watch;
 mod calls;
 mod local_addresses;
 mod media;

@@ -1,0 +1,219 @@
+//! How a call begins on its shard: named, its trunk found, its events' ring slots reserved, granted by the desk, created.
+//!
+//! The slots for CREATE, ANSWER and the final event are reserved before anything is told: a full ring refuses the call and
+//! never loses an end. A refusal has its CREATE and HANGUP_COMPLETE like any other call.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use shards::ring::Reservation;
+use tracing::info;
+
+use super::calls::{Call, HangUp};
+use super::mailbox::SessionEvent;
+use super::sessions::DialRequest;
+use super::{CallKey, SessionKey, Switch, entropy, unix_now};
+use crate::call::q850::Q850Cause;
+use crate::call::rings::{ToControl, TrunkDial};
+use crate::call::{CallAccount, CallIdentity, CallMachine, HangupReason};
+use crate::config::TrunkConfig;
+use crate::fault::{Fault, Refusal, RefusalCode};
+use crate::id::{CallSid, TenantId, TrunkId};
+
+/// A call that waits for the desk.
+pub(super) struct PreparedCall {
+    pub(super) call_sid: CallSid,
+    pub(super) tenant_id: TenantId,
+    pub(super) trunk_id: TrunkId,
+    trunk: Option<Arc<TrunkConfig>>,
+    to: String,
+    request: DialRequest,
+    slots: EventSlots,
+    /// Known before the desk is asked.
+    pub(super) refused: Option<Refusal>,
+}
+
+/// Places in the ring for what must not be lost.
+struct EventSlots {
+    create: Reservation,
+    answer: Reservation,
+    end: Reservation,
+}
+
+impl Switch {
+    /// Names a call, finds its trunk and reserves its final event.
+    pub(super) fn prepare_call(
+        &mut self,
+        key: SessionKey,
+        request: DialRequest,
+    ) -> Result<PreparedCall, Refusal> {
+        let Some(session) = self.sessions.get(key.0) else {
+            return Err(Refusal::new(
+                RefusalCode::Internal,
+                Fault::Us,
+                "the session is closed",
+            ));
+        };
+        let tenant = Arc::clone(&session.tenant);
+        if session.call.is_some() {
+            return Err(Refusal::new(
+                RefusalCode::CallExists,
+                Fault::Caller,
+                "there is a call on this socket already",
+            ));
+        }
+        let Some(slots) = self.reserve_event_slots() else {
+            self.metrics.ring_full.increment();
+            let refusal = Refusal::new(RefusalCode::Overload, Fault::Us, "the event ring is full");
+            return Err(refusal.with_cause(Q850Cause::CONGESTION));
+        };
+        let (trunk, trunk_id, to, mut refused) = match self.choose_trunk(&tenant, &request) {
+            Ok((trunk, to)) => (Some(Arc::clone(&trunk)), trunk.trunk_id.clone(), to, None),
+            Err((trunk_id, refusal)) => (None, trunk_id, String::new(), Some(refusal)),
+        };
+        if self.draining {
+            let refusal = Refusal::new(RefusalCode::Draining, Fault::Us, "the gateway drains");
+            refused = Some(refusal.with_cause(Q850Cause::TEMPORARY_FAILURE));
+        } else if self.calls.len() >= self.shards_config.calls_max {
+            let refusal = Refusal::new(
+                RefusalCode::Overload,
+                Fault::Us,
+                "the shard carries all the calls it may",
+            );
+            refused = Some(refusal.with_cause(Q850Cause::CONGESTION));
+        }
+        let call_sid = CallSid::new(self.shard, entropy());
+        let tenant_id = tenant.tenant_id.clone();
+        Ok(PreparedCall {
+            call_sid,
+            tenant_id,
+            trunk_id,
+            trunk,
+            to,
+            request,
+            slots,
+            refused,
+        })
+    }
+
+    fn reserve_event_slots(&mut self) -> Option<EventSlots> {
+        let create = self.to_control.reserve()?;
+        let Some(answer) = self.to_control.reserve() else {
+            self.to_control.release(create);
+            return None;
+        };
+        let Some(end) = self.to_control.reserve() else {
+            self.to_control.release(create);
+            self.to_control.release(answer);
+            return None;
+        };
+        Some(EventSlots {
+            create,
+            answer,
+            end,
+        })
+    }
+
+    /// Goes on with a call after the desk has spoken. A refused call has its CREATE and HANGUP_COMPLETE all the same.
+    pub(super) fn begin_call(
+        &mut self,
+        key: SessionKey,
+        prepared: PreparedCall,
+        granted: Result<(), Refusal>,
+    ) -> Result<CallSid, Refusal> {
+        let now = Instant::now();
+        let PreparedCall {
+            call_sid,
+            tenant_id,
+            trunk_id,
+            trunk,
+            to,
+            request,
+            slots,
+            refused: _,
+        } = prepared;
+        let Some(session) = self.sessions.get(key.0) else {
+            // The caller left while the desk was asked: nobody heard of this call.
+            self.to_control.release(slots.create);
+            self.to_control.release(slots.answer);
+            self.to_control
+                .push_reserved(slots.end, ToControl::Release(call_sid));
+            return Err(Refusal::new(
+                RefusalCode::Internal,
+                Fault::Caller,
+                "the session is closed",
+            ));
+        };
+        let mailbox = std::rc::Rc::clone(&session.mailbox);
+        let identity = CallIdentity {
+            call_sid,
+            tenant_id,
+            trunk_id,
+            client_id: request.client_id.clone(),
+        };
+        let (mut machine, created) = CallMachine::create(identity, unix_now());
+        mailbox.put(SessionEvent::Event(Box::new(created.clone())));
+        self.to_control
+            .push_reserved(slots.create, ToControl::Event(Box::new(created)));
+        self.metrics.calls_total.increment();
+
+        let set_up = granted.and_then(|()| match trunk {
+            Some(trunk) => self.new_trunk_side(&trunk).map(|side| (trunk, side)),
+            None => Err(Refusal::new(
+                RefusalCode::NotFound,
+                Fault::Config,
+                "no trunk",
+            )),
+        });
+        let (trunk, side) = match set_up {
+            Ok(set_up) => set_up,
+            Err(refusal) => {
+                self.to_control.release(slots.answer);
+                let reason = HangupReason::from(refusal.clone());
+                if let Some(record) = machine.end(unix_now(), reason, CallAccount::default()) {
+                    mailbox.put(SessionEvent::Event(Box::new(record.event.clone())));
+                    self.to_control
+                        .push_reserved(slots.end, ToControl::Ended(Box::new(record)));
+                }
+                return Err(refusal);
+            }
+        };
+        let local_rtp = side.advertised_rtp();
+        let call =
+            CallKey(
+                self.calls
+                    .insert(Call::new(now, machine, key, side, slots.answer, slots.end)),
+            );
+        self.register_trunk_sockets(call);
+        self.calls_by_sid.insert(call_sid, call);
+        if let Some(session) = self.sessions.get_mut(key.0) {
+            session.call = Some(call);
+            info!(%call_sid, tenant_id = %session.tenant.tenant_id, shard = self.shard.0, trunk_id = %trunk.trunk_id, "call created");
+        }
+        self.arm_call(call);
+        let dial = TrunkDial {
+            call_sid,
+            trunk_id: trunk.trunk_id.clone(),
+            to,
+            from: request.call_from,
+            local_rtp,
+        };
+        if self
+            .to_control
+            .push(ToControl::TrunkDial(Box::new(dial)))
+            .is_err()
+        {
+            self.metrics.ring_full.increment();
+            self.end_call(
+                now,
+                call,
+                HangUp::ours(
+                    Q850Cause::CONGESTION,
+                    "the ring to the control thread is full",
+                ),
+            );
+        }
+        self.wake();
+        Ok(call_sid)
+    }
+}

@@ -1,0 +1,124 @@
+//! What is looked at once a second while a call lives: media that does not come, losses that the far end reports, figures
+//! for the caller and the metrics.
+
+use std::time::{Duration, Instant};
+
+use super::calls::{Call, HangUp};
+use super::mailbox::SessionEvent;
+use super::{CallKey, Switch};
+use crate::bridge::DirectionStatistics;
+use crate::call::q850::Q850Cause;
+use crate::fault::Fault;
+use crate::id::LegId;
+use crate::metrics::{DropReason, ShardMetrics};
+
+impl Switch {
+    /// The look itself. Whether media is missing is [`Switch::missing_media`]'s, because it may end the call.
+    pub(super) fn watch(&mut self, key: CallKey) {
+        self.adapt_to_loss(key);
+        self.tell_untold(key);
+        self.tell_statistics(key);
+        if let Some(call) = self.calls.get_mut(key.0) {
+            count_bridge(&self.metrics, call);
+        }
+    }
+
+    /// `no_media_timeout_s`, by leg; a leg that is on hold or does not send is not asked.
+    pub(super) fn missing_media(&self, now: Instant, key: CallKey) -> Option<HangUp> {
+        let call = self.calls.get(key.0)?;
+        let limit = Duration::from_secs(call.trunk.config.no_media_timeout_s.into());
+        if limit.is_zero() || call.bridge.is_none() || call.machine.is_on_hold() {
+            return None;
+        }
+        let flows_since = call.flows_since?;
+        let silent = |last: Instant| now.saturating_duration_since(last.max(flows_since)) >= limit;
+        let peer = self
+            .sessions
+            .get(call.session.0)
+            .and_then(|session| session.peer.as_ref());
+        let vendor_silent = peer.is_some_and(|peer| {
+            peer.direction().receives() && silent(peer.last_media_at().unwrap_or(flows_since))
+        });
+        let (leg, fault) = if vendor_silent {
+            ("vendor", Fault::Caller)
+        } else if call.trunk.last_media_at().is_some_and(silent) {
+            ("trunk", Fault::Trunk)
+        } else {
+            return None;
+        };
+        let text = format!("no media from the {leg} leg for {} s", limit.as_secs());
+        Some(HangUp {
+            cause: Q850Cause::TIMER_EXPIRY,
+            fault,
+            text,
+        })
+    }
+
+    /// What the caller's browser reports as lost decides whether our Opus carries in-band FEC.
+    fn adapt_to_loss(&mut self, key: CallKey) {
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return;
+        };
+        let peer = self
+            .sessions
+            .get(call.session.0)
+            .and_then(|session| session.peer.as_ref());
+        let route = call
+            .bridge
+            .as_mut()
+            .and_then(|bridge| bridge.route_towards_mut(LegId::VENDOR));
+        if let (Some(peer), Some(route)) = (peer, route) {
+            route
+                .direction
+                .adapt_to_loss(peer.statistics().remote_loss_fraction * 100.0);
+        }
+    }
+
+    fn tell_statistics(&self, key: CallKey) {
+        let Some(call) = self
+            .calls
+            .get(key.0)
+            .filter(|call| call.checks.is_multiple_of(2))
+        else {
+            return;
+        };
+        if let Some(stats) = self.call_stats(key) {
+            self.tell(call.session, SessionEvent::Statistics(Box::new(stats)));
+        }
+    }
+}
+
+/// Adds what the call's bridge did since the last count to the shard's counters.
+pub(super) fn count_bridge(metrics: &ShardMetrics, call: &mut Call) {
+    let Some(bridge) = &call.bridge else { return };
+    for (index, route) in bridge.routes().enumerate() {
+        let now = route.direction.statistics();
+        let before = call.counted.get(index).copied().unwrap_or_default();
+        count_growth(metrics, &before, &now);
+        match call.counted.get_mut(index) {
+            Some(counted) => *counted = now,
+            None => call.counted.push(now),
+        }
+    }
+}
+
+fn count_growth(metrics: &ShardMetrics, before: &DirectionStatistics, now: &DirectionStatistics) {
+    let growth = |count: fn(&DirectionStatistics) -> u64| count(now).saturating_sub(count(before));
+    metrics.packets_transcoded.add(growth(|of| of.transcoded));
+    metrics.packets_passed_through.add(growth(|of| of.passed));
+    metrics.frames_concealed.add(growth(|of| of.concealed));
+    metrics
+        .frames_recovered_fec
+        .add(growth(|of| of.fec_recovered));
+    let drops: [(DropReason, fn(&DirectionStatistics) -> u64); 6] = [
+        (DropReason::Late, |of| of.late),
+        (DropReason::Duplicate, |of| of.duplicates),
+        (DropReason::OnHold, |of| of.held),
+        (DropReason::CodecError, |of| of.codec_errors),
+        (DropReason::RtpPayloadType, |of| of.unknown_payload_type),
+        (DropReason::Oversized, |of| of.oversized),
+    ];
+    for (reason, count) in drops {
+        metrics.drops.at(reason as usize).add(growth(count));
+    }
+}
