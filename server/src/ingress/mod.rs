@@ -1,7 +1,7 @@
 //! The front door on port 7443, one on every shard: accept, TLS, the HTTP head, limits, the route
 //! `{vendor, tenant}`, the hand-off to the owning shard, and the WebSocket session of each caller.
 //!
-//! [`connection`] is the path of one connection from top to bottom. What is said on a session is the adapter's
+//! `connection` is the path of one connection from top to bottom. What is said on a session is the adapter's
 //! ([`crate::vendors`]); what it does to a call is the switch's ([`crate::switch`]).
 
 mod accept;

@@ -91,7 +91,7 @@ impl Messages {
         let header = &self.headers[index];
         Arrival {
             from: self.addresses[index],
-            addressed: self.controls[index].addressed(header.msg_hdr.msg_controllen as usize),
+            addressed: self.controls[index].addressed(header.msg_hdr.msg_controllen),
             bytes: header.msg_len as usize,
             truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
         }

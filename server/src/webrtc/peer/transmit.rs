@@ -7,7 +7,7 @@ use super::{Peer, Stage, TRANSMIT_LEN_MAX};
 use crate::rtp::{NtpTime, PayloadType, RtpHeader, RtpTimestamp, SequenceNumber};
 
 impl Peer {
-    /// Writes one protected RTP packet into `out` and says where it goes. None before [`PeerEvent::Connected`], while
+    /// Writes one protected RTP packet into `out` and says where it goes. None before [`PeerEvent::Connected`](super::PeerEvent::Connected), while
     /// our direction does not send, and when `out` is too short ([`TRANSMIT_LEN_MAX`] suffices for 1 kB of payload).
     #[expect(
         clippy::too_many_arguments,

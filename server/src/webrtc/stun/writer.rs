@@ -43,7 +43,7 @@ impl StunRefusal {
 
 /// Writes the success response to a Binding request that came from `from`: XOR-MAPPED-ADDRESS, MESSAGE-INTEGRITY,
 /// FINGERPRINT. An IPv4-mapped IPv6 address is told as IPv4. Returns its length in bytes, none if `out` is too short
-/// ([`RESPONSE_LEN_MAX`] always suffices).
+/// ([`RESPONSE_LEN_MAX`](super::RESPONSE_LEN_MAX) always suffices).
 pub fn write_binding_success(
     out: &mut [u8],
     transaction_id: TransactionId,
