@@ -22,7 +22,7 @@ pub(super) struct TokenArgs {
     /// What the bearer may do, separated by spaces
     #[arg(long, default_value = SCOPE_DIAL)]
     scope: String,
-    /// Bind the token to pages of this origin, for example https://app.example.com
+    /// Bind the token to pages of this origin, for example `https://app.example.com`
     #[arg(long)]
     origin: Option<String>,
     /// Who the bearer is

@@ -110,15 +110,18 @@ fn count_growth(metrics: &ShardMetrics, before: &DirectionStatistics, now: &Dire
     metrics
         .frames_recovered_fec
         .add(growth(|of| of.fec_recovered));
-    let drops: [(DropReason, fn(&DirectionStatistics) -> u64); 6] = [
-        (DropReason::Late, |of| of.late),
-        (DropReason::Duplicate, |of| of.duplicates),
-        (DropReason::OnHold, |of| of.held),
-        (DropReason::CodecError, |of| of.codec_errors),
-        (DropReason::RtpPayloadType, |of| of.unknown_payload_type),
-        (DropReason::Oversized, |of| of.oversized),
+    let drops = [
+        (DropReason::Late, growth(|of| of.late)),
+        (DropReason::Duplicate, growth(|of| of.duplicates)),
+        (DropReason::OnHold, growth(|of| of.held)),
+        (DropReason::CodecError, growth(|of| of.codec_errors)),
+        (
+            DropReason::RtpPayloadType,
+            growth(|of| of.unknown_payload_type),
+        ),
+        (DropReason::Oversized, growth(|of| of.oversized)),
     ];
     for (reason, count) in drops {
-        metrics.drops.at(reason as usize).add(growth(count));
+        metrics.drops.at(reason as usize).add(count);
     }
 }
