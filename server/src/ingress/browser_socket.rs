@@ -191,6 +191,7 @@ impl Session {
         match event.or(frame).or(deadline).await {
             Input::Event(Some(event)) => self.handle_event(event),
             Input::Event(None) => self.slow_reader(),
+            Input::Frame(Some(Ok(Message::Close(_)))) => self.answer_close().await,
             Input::Frame(Some(Ok(message))) => self.handle_frame(message),
             Input::Frame(Some(Err(error))) => self.handle_broken_frame(&error),
             Input::Frame(None) => Flow::Break(()),
@@ -205,10 +206,18 @@ impl Session {
         match message {
             Message::Text(text) => self.dialect.handle_text(&text),
             Message::Binary(_) => self.dialect.handle_binary(),
-            Message::Close(_) => return Flow::Break(()),
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            Message::Close(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
         Flow::Continue(())
+    }
+
+    /// The page closes: its frame is answered (RFC 6455 section 5.5.1), or the page would take the end for a loss (1006).
+    async fn answer_close(&mut self) -> Flow {
+        // Reading on sends the answer that tungstenite has ready.
+        let answered = async { while let Some(Ok(_)) = self.socket.next().await {} };
+        // A page that does not take it loses nothing but its answer.
+        let _ = within(WRITE_WITHIN, answered).await;
+        Flow::Break(())
     }
 
     /// What tungstenite could not read: the caller's fault, unless the socket is gone.
