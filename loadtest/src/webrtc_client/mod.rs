@@ -321,6 +321,11 @@ impl WebRtcCall {
         &self.signalling
     }
 
+    /// The first SDP offer.
+    pub fn offer(&self) -> &str {
+        self.peer.offer()
+    }
+
     /// Codec and payload types of the answer.
     pub fn format(&self) -> Option<OutgoingFormat> {
         self.peer.format()
