@@ -124,7 +124,8 @@ impl FrameEncoder {
             },
             AudioCodec::Pcmu => g711::encode(Law::Mu, frame, &mut self.payload),
             AudioCodec::Pcma => g711::encode(Law::A, frame, &mut self.payload),
-            AudioCodec::L16 => linear16::to_be_bytes(frame, &mut self.payload),
+            // Two bytes per sample that was written.
+            AudioCodec::L16 => 2 * linear16::to_be_bytes(frame, &mut self.payload),
         };
         Ok(self.payload.get(..len).unwrap_or_default())
     }

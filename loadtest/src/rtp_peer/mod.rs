@@ -48,6 +48,8 @@ pub struct RtpPeerConfig {
     pub speech: Option<(Audio, Playback)>,
     /// Time between two RTCP reports.
     pub report_interval: Duration,
+    /// Every so manieth packet is numbered and not sent, as if the network had lost it.
+    pub lose_every: Option<u32>,
 }
 
 impl RtpPeerConfig {
@@ -64,6 +66,7 @@ impl RtpPeerConfig {
             },
             speech: None,
             report_interval: Duration::from_secs(1),
+            lose_every: None,
         }
     }
 }

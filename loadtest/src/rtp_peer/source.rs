@@ -47,6 +47,7 @@ pub(super) struct Source {
     pub(super) outgoing: Outgoing,
     pub(super) next_due: Instant,
     next_report: Instant,
+    lose_every: Option<u32>,
     ssrc: Ssrc,
     sequence: SequenceNumber,
     packets_sent: u32,
@@ -90,6 +91,7 @@ impl Source {
             outgoing,
             next_due: now + Duration::from_millis(u64::from(PACKET_MS)),
             next_report: now + config.report_interval,
+            lose_every: config.lose_every,
             ssrc: Ssrc(u32::from(random_u16()) << 16 | u32::from(random_u16())),
             sequence: SequenceNumber(random_u16()),
             packets_sent: 0,
@@ -214,6 +216,12 @@ impl Source {
         self.packets_sent = self.packets_sent.wrapping_add(1);
         self.octets_sent = self.octets_sent.wrapping_add(packet.payload.len() as u32);
         self.last_sent = Some((now, packet.timestamp));
+        if self
+            .lose_every
+            .is_some_and(|every| self.packets_sent.is_multiple_of(every))
+        {
+            return Ok(None);
+        }
         let mut datagram = vec![0; RTP_BYTES_MAX];
         let len = header
             .write_packet(&packet.payload, &mut datagram)

@@ -33,6 +33,6 @@ pub struct DirectionStatistics {
     pub source_restarts: u64,
     /// Digits that the source sent.
     pub digits_received: u64,
-    /// Digits that we injected towards the sink.
+    /// Digits that the sink was sent: the source's and those of the `dtmf` message.
     pub digits_sent: u64,
 }
