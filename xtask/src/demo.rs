@@ -18,14 +18,8 @@ pub fn demo(once: bool) -> Outcome {
     host::ensure(host::BUILD_TOOLS)?;
     host::check_memlock()?;
     step("building (a few minutes the first time)");
-    cargo(&[
-        "build",
-        "--release",
-        "--bin",
-        "clutchcall-gateway",
-        "--bin",
-        "clutchcall-loadtest",
-    ])?;
+    // The same build that the tests use, so that whoever tries both waits once.
+    cargo(&["build", "--workspace", "--bins"])?;
 
     let place = Place::make()?;
     step("starting the gateway with an echo trunk on PCMU");
@@ -212,7 +206,7 @@ impl Drop for Gateway {
 }
 
 fn binary(name: &str) -> PathBuf {
-    run::target().join("release").join(name)
+    run::target().join("debug").join(name)
 }
 
 fn free_tcp_port(wanted: u16) -> Result<u16, String> {
