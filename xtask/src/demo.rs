@@ -29,7 +29,8 @@ pub fn demo(once: bool) -> Outcome {
         .arg("call")
         .args(["--url", &format!("wss://localhost:{}", place.port)])
         .args(["--tenant", "demo", "--trunk", "echo"])
-        .args(["--token", &place.token("")?])
+        .arg("--token-file")
+        .arg(place.token_file()?)
         .arg("--ca")
         .arg(place.file("cert.pem")))?;
     if once {
@@ -140,6 +141,14 @@ impl Place {
             gateway.log.display()
         );
         Ok(gateway)
+    }
+
+    /// A token in a file: commands are shown, and a token is nobody's business.
+    fn token_file(&self) -> Result<PathBuf, String> {
+        let file = self.file("token");
+        fs::write(&file, self.token("")?)
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(file)
     }
 
     fn token(&self, origin: &str) -> Result<String, String> {
