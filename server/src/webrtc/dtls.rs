@@ -281,7 +281,13 @@ impl DtlsServer {
             .and_then(|()| self.dtls.handle_packet(datagram));
         self.drain();
         if let Err(error) = result {
-            self.fail(failure_of(&error));
+            // Once the keys are out, DTLS has nothing more to do than to answer repetitions: a datagram with a forged
+            // source must not end the call.
+            if self.state == State::Connected {
+                self.invalid_datagrams += 1;
+            } else {
+                self.fail(failure_of(&error));
+            }
             return Err(DtlsInvalid);
         }
         Ok(())
