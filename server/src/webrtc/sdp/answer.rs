@@ -111,8 +111,10 @@ impl AnswerWriter {
         self.codecs(audio);
         if audio.direction.sends() {
             self.line(format_args!("a=msid:{MSID}"));
-            self.line(format_args!("a=ssrc:{} cname:{}", us.ssrc.0, us.cname));
         }
+        // On hold too: reports go on, and in Chromium WebAudio and MediaStreamTrackProcessor hear nothing more of a track whose
+        // SSRC went and came back.
+        self.line(format_args!("a=ssrc:{} cname:{}", us.ssrc.0, us.cname));
         write_candidates(&mut self.sdp, us.addresses);
     }
 
