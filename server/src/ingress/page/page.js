@@ -15,6 +15,7 @@ element("call").addEventListener("click", async () => {
     return;
   }
   element("log").replaceChildren();
+  element("mute").checked = false;
   phone = new Softphone({
     url: location.origin.replace(/^http/, "ws"),
     tenantId: element("tenant").value.trim(),
@@ -56,7 +57,7 @@ function show(state) {
 }
 
 function log(message) {
-  if (message.type === "stats" || message.type === "answer") return;
+  if (["session", "answer", "stats"].includes(message.type) || message.code === 1000) return;
   const names = { 1: "CHANNEL_CREATE", 2: "CHANNEL_ANSWER", 3: "CHANNEL_HANGUP_COMPLETE", 4: "CHANNEL_HOLD", 5: "CHANNEL_RESUME" };
   const event = message.event ?? message;
   const line = document.createElement("li");
