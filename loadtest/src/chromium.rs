@@ -1,16 +1,18 @@
 //! Chromium as a caller: starts it headless with a speech file as its microphone, opens a page and evaluates scripts in
 //! it over the DevTools protocol.
 //!
-//! Only what the tests need of that protocol: `Runtime.evaluate` on one page. The browser gets an empty profile, talks
+//! Only what the tests need of that protocol: `Runtime.evaluate` and screenshots of one page. The browser gets an empty profile, talks
 //! to loopback only, and is ended by its own pid.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use thiserror::Error;
 use tungstenite::stream::MaybeTlsStream;
@@ -18,6 +20,8 @@ use tungstenite::{Message, WebSocket};
 
 /// How long the browser may take to open its debugging port.
 const START_WITHIN: Duration = Duration::from_secs(30);
+/// How long it may take to draw a page.
+const DRAW_WITHIN: Duration = Duration::from_secs(15);
 
 /// What can go wrong with a browser.
 #[derive(Debug, Error)]
@@ -161,14 +165,27 @@ impl Chromium {
             self.port
         );
         stream.write_all(request.as_bytes()).map_err(failed)?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).map_err(failed)?;
-        let answer = String::from_utf8_lossy(&answer);
-        let body = answer
-            .split_once("\r\n\r\n")
-            .map(|(_, body)| body)
-            .unwrap_or_default();
-        serde_json::from_str(body)
+        // The browser keeps the connection open whatever it was asked.
+        let mut reader = BufReader::new(stream);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).map_err(failed)?;
+            if line.trim().is_empty() {
+                break;
+            }
+            if let Some((name, value)) = line.split_once(':')
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                length = value.trim().parse().unwrap_or_default();
+            }
+        }
+        let mut body = String::new();
+        reader
+            .take(length)
+            .read_to_string(&mut body)
+            .map_err(failed)?;
+        serde_json::from_str(&body)
             .map_err(|error| ChromiumError::Connection(format!("{error}: {body}")))
     }
 }
@@ -212,6 +229,29 @@ impl Page {
         );
         self.evaluate(&script, within + Duration::from_secs(5))
             .map(|_| ())
+    }
+
+    /// Gives the page a window of this size, in CSS pixels.
+    ///
+    /// # Errors
+    /// The connection fails.
+    pub fn resize(&mut self, width: u32, height: u32, mobile: bool) -> Result<(), ChromiumError> {
+        let metrics =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile });
+        self.command("Emulation.setDeviceMetricsOverride", &metrics, DRAW_WITHIN)
+            .map(|_| ())
+    }
+
+    /// The page as it is drawn now, as a PNG.
+    ///
+    /// # Errors
+    /// The connection fails, or it is not drawn in time.
+    pub fn screenshot(&mut self) -> Result<Vec<u8>, ChromiumError> {
+        let format = json!({ "format": "png" });
+        let drawn = self.command("Page.captureScreenshot", &format, DRAW_WITHIN)?;
+        BASE64
+            .decode(drawn["data"].as_str().unwrap_or_default())
+            .map_err(|error| ChromiumError::Connection(error.to_string()))
     }
 
     fn command(

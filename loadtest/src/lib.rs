@@ -10,6 +10,7 @@ pub mod judge;
 pub mod media;
 pub mod rtp_peer;
 pub mod signalling;
+pub mod softphone_page;
 pub mod spectrum;
 pub mod speech;
 pub mod webrtc_client;

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 pub use http::HttpAnswer;
 pub use metrics::Metrics;
-pub use setup::{ECHO_TENANT, GATEWAY_VARIABLE, GatewaySetup};
+pub use setup::{ECHO_TENANT, GATEWAY_VARIABLE, GatewaySetup, PAGE_ORIGIN};
 
 use crate::random_u16;
 use crate::signalling::{self, Trust};
@@ -139,7 +139,9 @@ impl Gateway {
             port = signalling.port(),
             server = setup.server_lines,
             webrtc = setup.webrtc_lines,
-            rest = setup.tenants_and_trunks,
+            rest = setup
+                .tenants_and_trunks
+                .replace(PAGE_ORIGIN, &page_origin(signalling.port())),
         );
         let shards_toml = format!(
             "cores = {:?}\nwebrtc_udp_port_base = {}\n{}",
@@ -219,6 +221,11 @@ impl Gateway {
     /// The URL that callers dial, without a path.
     pub fn url(&self) -> String {
         format!("wss://localhost:{}", self.signalling.port())
+    }
+
+    /// The origin of its softphone page, as browsers write it.
+    pub fn page_origin(&self) -> String {
+        page_origin(self.signalling.port())
     }
 
     /// Where signalling listens, on IPv4 loopback.
@@ -467,6 +474,10 @@ impl Gateway {
             .unwrap_or_default()
             .join("\n")
     }
+}
+
+fn page_origin(port: u16) -> String {
+    format!("https://localhost:{port}")
 }
 
 impl Drop for Gateway {

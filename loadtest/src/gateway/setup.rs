@@ -50,6 +50,10 @@ codec = "same"
 channel_limit = 1000
 "#;
 
+/// Stands in [`GatewaySetup::tenants_and_trunks`] for the origin of the gateway's own page, whose port is known only at the
+/// start.
+pub const PAGE_ORIGIN: &str = "https://page.invalid";
+
 /// What kind of gateway is wanted.
 #[derive(Debug, Clone)]
 pub struct GatewaySetup {
@@ -61,7 +65,8 @@ pub struct GatewaySetup {
     pub server_lines: String,
     /// All lines of `[webrtc]`.
     pub webrtc_lines: String,
-    /// Tenants and trunks, as they stand in `gateway.toml`.
+    /// Tenants and trunks, as they stand in `gateway.toml`; [`PAGE_ORIGIN`] in them becomes the origin of the gateway's own
+    /// page.
     pub tenants_and_trunks: String,
     /// Further lines of `shards.toml`.
     pub shards_lines: String,

@@ -9,6 +9,7 @@ mod chromium_controls;
 mod forge;
 mod process;
 mod rtp_trunk;
+mod server_hello_relay;
 mod shards;
 mod strangers;
 mod tokens;
