@@ -19,7 +19,7 @@ use shards::tls::TlsStream;
 use tracing::{debug, info};
 
 use super::accept::{Front, Place};
-use super::connection::{Connection, TimedOut, within};
+use super::connection::{Connection, TimedOut, linger, within};
 use super::http::{self, RequestHead};
 use crate::auth::{self, SessionGrant};
 use crate::call::q850::Q850Cause;
@@ -79,6 +79,7 @@ pub(super) async fn run(
         origin: head.origin,
         last_heard: Instant::now(),
         pinged: false,
+        broken: false,
     };
     debug!(%peer, tenant_id = %session.tenant.tenant_id, shard = session.open.front.shard.0, "session opened");
     session.run().await;
@@ -136,6 +137,8 @@ struct Session {
     origin: Option<String>,
     last_heard: Instant,
     pinged: bool,
+    /// A frame could not be read; nothing behind it can be.
+    broken: bool,
 }
 
 /// The session's place in the switch; closed when dropped, also after a panic.
@@ -230,6 +233,7 @@ impl Session {
             tungstenite::Error::Utf8(_) => "a text frame is not UTF-8".to_owned(),
             _ => return Flow::Break(()),
         };
+        self.broken = true;
         self.dialect
             .refuse(Refusal::new(RefusalCode::Malformed, Fault::Caller, message));
         Flow::Continue(())
@@ -344,6 +348,8 @@ impl Session {
                         .front
                         .metrics
                         .refused(ConnectionRefusal::SlowReader);
+                } else if self.broken {
+                    linger(self.socket.get_mut()).await;
                 }
                 return Flow::Break(());
             }

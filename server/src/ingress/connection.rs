@@ -30,6 +30,10 @@ use crate::metrics::ConnectionRefusal;
 
 /// How long an answer may take to leave.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How long a caller that is refused in the middle of what it sends may pause before the socket is closed on it.
+const LINGER_IDLE: Duration = Duration::from_millis(250);
+/// The most that is read of what it sends.
+const LINGER_BYTES_MAX: usize = 1 << 20;
 /// Read size for the head; the WebSocket's own buffers are tungstenite's.
 const READ_LEN: usize = 4096;
 
@@ -135,7 +139,7 @@ impl Connection {
         }
     }
 
-    async fn refuse_head(self, front: &Front, failure: HeadFailure) {
+    async fn refuse_head(mut self, front: &Front, failure: HeadFailure) {
         let (reason, status, message) = match failure {
             HeadFailure::Invalid(error) => {
                 (ConnectionRefusal::HttpMalformed, None, error.to_string())
@@ -155,11 +159,18 @@ impl Connection {
             Some(status) => http::refusal_response_with_status(&refusal, status),
             None => http::refusal_response(&refusal),
         };
-        self.answer(&answer).await;
+        self.write_answer(&answer).await;
+        if matches!(reason, ConnectionRefusal::HttpTooLong) {
+            linger(&mut self.tls).await;
+        }
     }
 
     /// Writes a whole answer and closes.
     pub(super) async fn answer(mut self, answer: &str) {
+        self.write_answer(answer).await;
+    }
+
+    async fn write_answer(&mut self, answer: &str) {
         let write = async {
             self.tls.write_all(answer.as_bytes()).await?;
             self.tls.flush().await?;
@@ -374,6 +385,19 @@ async fn refuse_full_ring(front: &Front, live: LiveConnection) {
         Connection { tls, peer, read }
             .answer(&http::refusal_response(&refusal))
             .await;
+    }
+}
+
+/// Takes what a refused caller is still sending. Closing on unread bytes resets the connection (RFC 9112 section 9.6), and the
+/// caller may lose the refusal.
+pub(super) async fn linger(tls: &mut TlsStream) {
+    let mut rest = [0; READ_LEN];
+    let mut taken = 0;
+    while taken < LINGER_BYTES_MAX {
+        match within(LINGER_IDLE, tls.read(&mut rest)).await {
+            Ok(Ok(len)) if len > 0 => taken += len,
+            Ok(_) | Err(TimedOut) => return,
+        }
     }
 }
 
