@@ -204,6 +204,8 @@ pub struct ShardMetrics {
     pub busy_ns: Gauge,
     /// Wake-ups of the media task.
     pub wakeups: Gauge,
+    /// Times that the executor slept past its timers and had to be woken (see `shards`, pacemaker).
+    pub oversleeps: Gauge,
     /// Connections given to another shard.
     pub hand_offs_sent: Gauge,
     /// Connections taken from another shard.

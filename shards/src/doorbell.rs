@@ -129,7 +129,7 @@ pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn write_eventfd(eventfd: &OwnedFd) {
+pub(crate) fn write_eventfd(eventfd: &OwnedFd) {
     let one = 1_u64;
     // SAFETY: eight readable bytes are given with their length. The write can't block or fail: the counter grows by
     // one per sleep, and sleeping takes it back to zero.

@@ -15,9 +15,11 @@ use glommio::{LocalExecutorBuilder, Placement};
 use crate::ShardIndex;
 use crate::doorbell::eventfd;
 use crate::guard::{Panicked, catch, guarded};
+use crate::pacemaker;
 use crate::task::cancel_all;
 
 pub use crate::host::{MEMLOCK_BYTES_MIN, MemlockError, available_cores, check_memlock};
+pub use crate::pacemaker::kicks;
 pub use crate::task::{live_tasks, task};
 pub use glommio::yield_if_needed;
 
@@ -165,10 +167,11 @@ pub async fn sleep(duration: Duration) {
 /// glommio 0.9.0 may go to sleep although a task is ready: when the preemption timer, or the remains of a cancelled
 /// timer, come between waking a task and running it, `run_task_queues` reports that it ran nothing, and the executor
 /// parks until the next event, which may never come. With a timer pending at all times that lasts
-/// [`HEARTBEAT`] at most.
+/// [`HEARTBEAT`] at most, and where even that fails the [`pacemaker`] wakes it.
 async fn heartbeat() {
     loop {
         glommio::timer::sleep(HEARTBEAT).await;
+        pacemaker::beat();
     }
 }
 
@@ -202,9 +205,16 @@ where
     let outcome = catch(|| {
         executor.run(async move {
             task("heartbeat", heartbeat(), |_| ());
+            match pacemaker::adopt() {
+                Ok(woken) => task("pacemaker", woken, |_| ()),
+                Err(error) => {
+                    tracing::warn!(%error, "nobody wakes this executor when it oversleeps")
+                }
+            }
             let outcome = guarded(async move { make_main().await }).await;
             cancel_all().await;
             flush_closes().await;
+            pacemaker::release();
             outcome
         })
     });

@@ -21,6 +21,7 @@ mod host;
 pub mod listener;
 pub mod mesh;
 pub mod owner;
+mod pacemaker;
 pub mod ring;
 mod task;
 pub mod tick;

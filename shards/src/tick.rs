@@ -6,6 +6,7 @@ use futures_lite::future::or;
 use glommio::timer::Timer;
 
 use crate::executor::sleep;
+use crate::pacemaker;
 
 /// A clock that ticks on this executor.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ impl Tick {
     /// Waits for the next tick and returns the time then. A tick that is due already returns at once, but lets other
     /// tasks run first when they have waited too long.
     pub async fn next(&mut self) -> Instant {
+        pacemaker::set_ticking(true);
         let now = Instant::now();
         let wait = self.next.saturating_duration_since(now);
         if wait.is_zero() {
@@ -50,9 +52,15 @@ impl Tick {
             };
             or(tick, backup).await;
         }
+        pacemaker::beat();
         let now = Instant::now();
         self.advance(now);
         now
+    }
+
+    /// No tick is awaited for now.
+    pub fn pause(&mut self) {
+        pacemaker::set_ticking(false);
     }
 
     /// Ticks after a pause begin anew: the time since the last tick counts as no missed ones.
@@ -72,5 +80,11 @@ impl Tick {
         let skipped = u32::try_from(skipped).unwrap_or(u32::MAX);
         self.missed += u64::from(skipped);
         self.next += self.period * (skipped + 1);
+    }
+}
+
+impl Drop for Tick {
+    fn drop(&mut self) {
+        self.pause();
     }
 }

@@ -219,6 +219,12 @@ const SHARD_FIGURES: &[ShardFigure] = &[
         |s| s.metrics.wakeups.value(),
     ),
     (
+        "oversleeps_total",
+        Kind::Counter,
+        "Times that the executor slept past its timers and was woken.",
+        |s| s.metrics.oversleeps.value(),
+    ),
+    (
         "hand_offs_sent_total",
         Kind::Counter,
         "Connections given to another shard.",

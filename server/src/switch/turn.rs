@@ -52,9 +52,11 @@ pub async fn media_loop(
             let mut switch = switch.0.borrow_mut();
             switch.idle = !switch.is_busy();
             switch.publish_gauges();
+            switch.metrics.oversleeps.set(shards::executor::kicks());
             switch.idle
         };
         if idle {
+            tick.pause();
             if let Err(error) = doorbell.wait().await {
                 // The tick still drives everything, only dearer.
                 error!(%error, "waiting for the doorbell failed");
