@@ -205,14 +205,21 @@ where
     let outcome = catch(|| {
         executor.run(async move {
             task("heartbeat", heartbeat(), |_| ());
-            match pacemaker::adopt() {
-                Ok(woken) => task("pacemaker", woken, |_| ()),
+            // A task of its own: every poll of a pending read keeps one more waker, and glommio counts them in 16 bits.
+            // Not one of `task`'s, so that it is there to the end, while those are cancelled.
+            let woken = match pacemaker::adopt() {
+                Ok(woken) => Some(glommio::spawn_local(woken)),
                 Err(error) => {
-                    tracing::warn!(%error, "nobody wakes this executor when it oversleeps")
+                    tracing::warn!(%error, "nobody wakes this executor when it oversleeps");
+                    None
                 }
-            }
+            };
             let outcome = guarded(async move { make_main().await }).await;
             cancel_all().await;
+            flush_closes().await;
+            if let Some(woken) = woken {
+                woken.cancel().await;
+            }
             flush_closes().await;
             pacemaker::release();
             outcome

@@ -38,7 +38,7 @@ thread_local! {
     static PULSE: RefCell<Option<Arc<Pulse>>> = const { RefCell::new(None) };
 }
 
-/// Takes the executor of this thread into care; to be awaited as a task of it.
+/// Takes the executor of this thread into care; to be awaited in a task of its own.
 ///
 /// # Errors
 /// Out of file descriptors.
