@@ -39,6 +39,10 @@ pub const TEST_TOOLS: &[Tool] = &[
         package: "chromium",
     },
     Tool {
+        program: "openssl",
+        package: "openssl",
+    },
+    Tool {
         program: "python3",
         package: "python3-venv",
     },

@@ -8,6 +8,7 @@ mod chromium;
 mod chromium_controls;
 mod forge;
 mod process;
+mod readme;
 mod rtp_trunk;
 mod server_hello_relay;
 mod shards;
