@@ -2,6 +2,8 @@
 //!
 //! Only the build and the PATH are the tests' own, and `serve` runs beside the rest.
 
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
