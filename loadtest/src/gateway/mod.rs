@@ -32,6 +32,8 @@ use crate::webrtc_client::CallPlan;
 use events::EventStream;
 use setup::{find_binary, free_tcp_port, free_udp_ports, run, write_private};
 
+/// Tries to start before a lost race for a port is an error.
+const START_TRIES_MAX: u32 = 5;
 /// From the start of the process to `/readyz` 200.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// From SIGTERM to the end of a gateway without calls.
@@ -110,6 +112,21 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError`], with the end of the log when the process did not become ready.
     pub fn start(setup: &GatewaySetup) -> Result<Self, GatewayError> {
+        let mut tries = 1;
+        loop {
+            match Self::try_start(setup) {
+                // Free ports are looked for and then given back for the gateway to bind: another may be faster.
+                Err(GatewayError::NotReady { log, .. })
+                    if log.contains("Address already in use") && tries < START_TRIES_MAX =>
+                {
+                    tries += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_start(setup: &GatewaySetup) -> Result<Self, GatewayError> {
         let binary = setup.binary.clone().map_or_else(find_binary, Ok)?;
         let directory = tempfile::Builder::new()
             .prefix("clutchcall-")
