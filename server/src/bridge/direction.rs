@@ -239,7 +239,9 @@ impl Direction {
             .source
             .telephone_event
             .is_some_and(|format| format.payload_type == packet.payload_type);
-        let Some(placed) = self.place(now, packet.timestamp, is_newest, is_event) else {
+        // Padding alone (a sender's bandwidth probe) repeats a timestamp as well.
+        let is_clockless = is_event || packet.payload.is_empty();
+        let Some(placed) = self.place(now, packet.timestamp, is_newest, is_clockless) else {
             self.statistics.late += 1;
             return;
         };
@@ -334,14 +336,14 @@ impl Direction {
         now: Instant,
         timestamp: RtpTimestamp,
         is_newest: bool,
-        is_event: bool,
+        is_clockless: bool,
     ) -> Option<Placed> {
         let of_known_clock = |position| Placed {
             position,
             restarted: false,
         };
         // An event keeps the timestamp of its begin, which audio beside it passes: it says nothing of the clock.
-        if is_event && self.timeline.is_anchored() {
+        if is_clockless && self.timeline.is_anchored() {
             let position = self.timeline.place(timestamp);
             let position = position.unwrap_or_else(|| self.timeline.position_at(now));
             return Some(of_known_clock(position));
@@ -357,6 +359,8 @@ impl Direction {
             &mut self.statistics.oversized
         } else if is_event {
             return Content::Nothing;
+        } else if packet.payload.is_empty() {
+            &mut self.statistics.padding
         } else if packet.payload_type != self.source.payload_type {
             &mut self.statistics.unknown_payload_type
         } else if self.held {

@@ -23,6 +23,8 @@ pub struct DirectionStatistics {
     pub held: u64,
     /// Audio packets dropped because a digit was being sent in their place.
     pub under_event: u64,
+    /// Packets without payload: padding by which a sender probes the bandwidth.
+    pub padding: u64,
     /// Packets of a payload type that the source did not negotiate.
     pub unknown_payload_type: u64,
     /// Packets longer than [`PAYLOAD_LEN_MAX`](super::PAYLOAD_LEN_MAX).

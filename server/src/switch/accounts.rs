@@ -12,6 +12,9 @@ use crate::id::LegId;
 use crate::rtp::LegStatistics;
 use crate::vendors::browser::{CallStats, LegStats};
 
+/// The lowest MOS there is.
+const MOS_OF_SILENCE: f64 = 1.0;
+
 /// Both legs as they stand.
 struct Legs {
     vendor: Leg,
@@ -126,6 +129,10 @@ impl Legs {
     }
 
     fn mos(&self, from: Leg, to: Leg) -> f64 {
+        if from.statistics.packets_received == 0 {
+            // Nothing came that could have been heard.
+            return MOS_OF_SILENCE;
+        }
         let remote_loss_pct = to.statistics.remote_loss_fraction * 100.0;
         // From there on our own encoder adds FEC.
         let sends_fec = self.transcoded && remote_loss_pct >= 2.0;
@@ -156,9 +163,9 @@ fn loss_pct(statistics: &LegStatistics) -> f64 {
     }
 }
 
-/// Nothing was sent to that listener: nothing was heard.
+/// None for a leg that nothing went to because nothing ever came from either side.
 fn heard(statistics: &LegStatistics, mos: f64) -> Option<f64> {
-    (statistics.packets_sent > 0).then_some(mos)
+    (statistics.packets_sent > 0 || statistics.packets_received > 0).then_some(mos)
 }
 
 fn leg_stats(statistics: &LegStatistics, mos: f64) -> LegStats {

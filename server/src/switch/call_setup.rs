@@ -168,6 +168,8 @@ impl Switch {
         let (trunk, side) = match set_up {
             Ok(set_up) => set_up,
             Err(refusal) => {
+                info!(%call_sid, shard = self.shard.0, code = refusal.code.as_str(), fault = refusal.fault.as_str(),
+                    reason = refusal.message, "call refused");
                 self.to_control.release(slots.answer);
                 let reason = HangupReason::from(refusal.clone());
                 if let Some(record) = machine.end(unix_now(), reason, CallAccount::default()) {

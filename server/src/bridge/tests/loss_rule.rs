@@ -308,8 +308,9 @@ fn what_can_t_be_decoded_is_counted_and_made_up_for_100_ms() {
     let packets = opus_packets(20, 30);
     let mut harness = Harness::new(&format(Codec::Opus), &format(Codec::Pcmu));
     for (packet, index) in packets.iter().zip(0u16..) {
+        // A packet of several frames that says it has none (RFC 6716 section 3.2.5).
         let payload: &[u8] = if (10..20).contains(&index) {
-            &[]
+            &[0xff, 0x00]
         } else {
             packet
         };
@@ -352,4 +353,27 @@ fn renegotiation_goes_on_with_numbers_and_clock() {
     assert_eq!(ticks, [0, 160, 320, 480, 640, 800, 960]);
     assert!(seen.iter().zip(0..).all(|(seen, n)| seen.0 == n));
     assert!(seen[5].2 && seen[6].2);
+}
+
+/// Chromium probes the bandwidth with packets of padding alone, which repeat the last timestamp.
+#[test]
+fn padding_alone_is_neither_audio_nor_loss() {
+    for sink in [Codec::Pcmu, Codec::Pcma] {
+        let mut harness = Harness::new(&format(Codec::Pcmu), &format(sink));
+        harness.audio(SEQUENCE, CLOCK, &FRAME);
+        harness.audio(SEQUENCE.wrapping_add(1), CLOCK, &[]);
+        harness.pass(19);
+        harness.audio(SEQUENCE.wrapping_add(2), CLOCK.wrapping_add(160), &FRAME);
+        harness.pass(200);
+        let seen = harness.audio_seen();
+        assert_eq!(seen.len(), 2, "{sink:?}: {seen:?}");
+        assert_eq!(seen[1].1.wrapping_sub(seen[0].1), 160, "{sink:?}");
+        let statistics = harness.statistics();
+        let troubles = (
+            statistics.padding,
+            statistics.concealed,
+            statistics.codec_errors,
+        );
+        assert_eq!(troubles, (1, 0, 0), "{sink:?}");
+    }
 }
