@@ -11,6 +11,7 @@ use server::config::{CodecName, DtlsVersions};
 use server::rtp::NtpTime;
 use server::webrtc::dtls::DtlsIdentity;
 use server::webrtc::{Peer, PeerConfig, PeerEntropy, PeerEvent, Received, TRANSMIT_LEN_MAX};
+use server::webrtc::ice_lite::IceCredentials;
 use server_fuzz::{Script, Step, address, ice_check, local_credentials};
 
 const REMOTE_UFRAG: &str = "MbF4";
@@ -65,10 +66,11 @@ fn play(peer: &mut Peer, authenticated: &mut HashSet<SocketAddr>, step: &Step<'_
             return;
         }
         3 => {
-            // The offer again with other lines at its end, so that direction, codecs and formats change.
+            // The offer again with other lines at its end, so that direction, codecs and formats change, or ICE restarts.
             let more = String::from_utf8_lossy(step.bytes);
-            if let Ok(answer) = peer.renegotiate(step.now, &format!("{OFFER}{more}")) {
-                assert!(answer.contains(&local_credentials().ufrag));
+            let fresh = IceCredentials::from_entropy([1; 9], [1; 18]);
+            if let Ok(answer) = peer.renegotiate(step.now, &format!("{OFFER}{more}"), fresh) {
+                assert!(answer.contains(&format!("a=ice-ufrag:{}\r\n", peer.local_ufrag())));
             }
             return;
         }
@@ -109,7 +111,7 @@ fn settle(
                 assert!(bound.is_empty());
                 assert_eq!(peer.poll_timeout(), None);
             }
-            PeerEvent::Direction(_) => {}
+            PeerEvent::Direction(_) | PeerEvent::UfragRetired(_) => {}
         }
     }
     assert!(!peer.is_connected());

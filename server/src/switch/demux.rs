@@ -62,6 +62,18 @@ impl Demux {
         true
     }
 
+    /// Does a session have this ufrag?
+    pub fn has_ufrag(&self, ufrag: &str) -> bool {
+        self.by_ufrag.contains_key(ufrag)
+    }
+
+    /// Forgets a ufrag of `session`.
+    pub fn remove_ufrag(&mut self, ufrag: &str, session: SessionKey) {
+        if self.by_ufrag.get(ufrag) == Some(&session) {
+            self.by_ufrag.remove(ufrag);
+        }
+    }
+
     /// Binds an address that was authenticated for `session` by a check to our address `local`; a later owner wins over
     /// an earlier one.
     pub fn bind(&mut self, address: SocketAddr, local: Option<IpAddr>, session: SessionKey) {

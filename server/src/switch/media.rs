@@ -227,6 +227,7 @@ impl Switch {
                 self.demux.bind(address, local, key);
             }
             PeerEvent::AddressReleased(address) => self.demux.release(address, key),
+            PeerEvent::UfragRetired(ufrag) => self.demux.remove_ufrag(&ufrag, key),
             PeerEvent::PathSelected(remote) => {
                 debug!(session = key.0, %remote, "media path selected")
             }

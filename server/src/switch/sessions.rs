@@ -16,6 +16,7 @@ use crate::call::rings::Question;
 use crate::config::{TenantConfig, TrunkConfig};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::id::{CallSid, LegId, TenantId, TrunkId};
+use crate::webrtc::ice_lite::IceCredentials;
 use crate::webrtc::{Peer, PeerEntropy};
 
 /// What a dialect's `dial` asks for.
@@ -99,9 +100,9 @@ impl SwitchHandle {
     pub fn offer(&self, key: SessionKey, sdp: &str) -> Result<String, Refusal> {
         let mut switch = self.0.borrow_mut();
         let now = Instant::now();
-        let session = switch.sessions.get_mut(key.0).ok_or_else(no_session)?;
-        let answer = match session.peer.as_mut() {
-            Some(peer) => peer.renegotiate(now, sdp).map_err(Refusal::from)?,
+        let session = switch.sessions.get(key.0).ok_or_else(no_session)?;
+        let answer = match session.peer {
+            Some(_) => switch.renegotiate(now, key, sdp)?,
             None => switch.new_peer(now, key, sdp)?,
         };
         switch.after_peer(now, key);
@@ -239,6 +240,23 @@ impl Switch {
         let session = self.sessions.get_mut(key.0).ok_or_else(no_session)?;
         session.peer = Some(Box::new(peer));
         self.peers += 1;
+        Ok(answer)
+    }
+
+    /// Another negotiation of a media leg. One that restarts ICE is found by its new ufrag too, before its answer is told.
+    fn renegotiate(&mut self, now: Instant, key: SessionKey, sdp: &str) -> Result<String, Refusal> {
+        let fresh = loop {
+            let fresh = IceCredentials::from_entropy(entropy(), entropy());
+            if !self.demux.has_ufrag(&fresh.ufrag) {
+                break fresh;
+            }
+        };
+        let session = self.sessions.get_mut(key.0).ok_or_else(no_session)?;
+        let peer = session.peer.as_mut().ok_or_else(no_session)?;
+        let answer = peer.renegotiate(now, sdp, fresh).map_err(Refusal::from)?;
+        if !self.demux.has_ufrag(peer.local_ufrag()) {
+            self.demux.add_ufrag(peer.local_ufrag(), key);
+        }
         Ok(answer)
     }
 

@@ -1,5 +1,5 @@
 //! ICE-lite (RFC 8445 section 2.5): answers connectivity checks, keeps the authenticated paths of one peer, follows the
-//! controlling agent's nomination, and watches consent (RFC 7675).
+//! controlling agent's nomination, takes ICE restarts (RFC 8445 section 9), and watches consent (RFC 7675).
 //!
 //! It never sends a check of its own, gathers nothing and is always the controlled agent. An address becomes a path only
 //! after MESSAGE-INTEGRITY held, so a spoofed datagram binds nothing.
@@ -61,7 +61,7 @@ impl std::fmt::Debug for IceCredentials {
 }
 
 /// What an agent tells its owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IceEvent {
     /// An address was authenticated: the shared socket may demultiplex by it.
     PathBound(SocketAddr),
@@ -69,6 +69,8 @@ pub enum IceEvent {
     PathReleased(SocketAddr),
     /// We send to this address from now on.
     PathSelected(SocketAddr),
+    /// The path of a restart was nominated: the credentials before it, with this ufrag of ours, are good no more.
+    UfragRetired(String),
     /// No authenticated check for [`CONSENT_TIMEOUT`]; told once.
     ConsentLost,
 }
@@ -95,8 +97,37 @@ impl BindingOutcome {
 #[derive(Debug, Clone, Copy)]
 struct Path {
     address: SocketAddr,
+    /// Which credentials its last check had.
+    generation: u32,
     last_check_at: Instant,
     last_heard_at: Instant,
+}
+
+/// The credentials of both sides between two restarts.
+#[derive(Debug)]
+struct Generation {
+    number: u32,
+    local: IceCredentials,
+    remote_ufrag: String,
+    key: IntegrityKey,
+}
+
+impl Generation {
+    fn new(number: u32, local: IceCredentials, remote_ufrag: &str) -> Self {
+        Self {
+            number,
+            key: IntegrityKey::new(&local.password),
+            local,
+            remote_ufrag: remote_ufrag.to_owned(),
+        }
+    }
+
+    /// Does a check's USERNAME name both ends of these credentials (RFC 8445 section 7.2.2)?
+    fn is_named_by(&self, username: &str) -> bool {
+        username
+            .split_once(':')
+            .is_some_and(|(local, remote)| local == self.local.ufrag && remote == self.remote_ufrag)
+    }
 }
 
 /// The agent of one peer.
@@ -106,11 +137,12 @@ struct Path {
 /// [`IceLite::handle_timeout`] at [`IceLite::poll_timeout`].
 #[derive(Debug)]
 pub struct IceLite {
-    local: IceCredentials,
-    remote_ufrag: String,
-    key: IntegrityKey,
+    current: Generation,
+    /// Those before a restart whose path is not nominated yet. Never more than one generation.
+    previous: Option<Generation>,
     paths: Vec<Path>,
     selected: Option<SocketAddr>,
+    /// Whether the controlling agent nominated the selected path, with whatever generation.
     nominated: bool,
     consent_at: Instant,
     consent_lost: bool,
@@ -120,11 +152,9 @@ pub struct IceLite {
 impl IceLite {
     /// An agent without a path. The clock of consent starts now.
     pub fn new(now: Instant, local: IceCredentials, remote_ufrag: &str) -> Self {
-        let key = IntegrityKey::new(&local.password);
         Self {
-            local,
-            remote_ufrag: remote_ufrag.to_owned(),
-            key,
+            current: Generation::new(0, local, remote_ufrag),
+            previous: None,
             paths: Vec::new(),
             selected: None,
             nominated: false,
@@ -134,14 +164,29 @@ impl IceLite {
         }
     }
 
-    /// Our own credentials, as told in the answer.
+    /// Our own credentials, as told in the last answer.
     pub fn local(&self) -> &IceCredentials {
-        &self.local
+        &self.current.local
     }
 
-    /// The peer's ufrag, as told in its offer.
+    /// The peer's ufrag, as told in its last offer.
     pub fn remote_ufrag(&self) -> &str {
-        &self.remote_ufrag
+        &self.current.remote_ufrag
+    }
+
+    /// New credentials on both sides (RFC 8445 section 9). Paths and the selected one stay, and the credentials before
+    /// stay valid, until a path is nominated with the new ones. A further restart before that replaces the new ones.
+    pub fn restart(&mut self, local: IceCredentials, remote_ufrag: &str) {
+        let number = self.current.number.wrapping_add(1);
+        let replaced = std::mem::replace(
+            &mut self.current,
+            Generation::new(number, local, remote_ufrag),
+        );
+        if self.previous.is_none() {
+            self.previous = Some(replaced);
+        } else {
+            self.push_event(IceEvent::UfragRetired(replaced.local.ufrag));
+        }
     }
 
     /// Where we send to; none before the first authenticated check.
@@ -183,13 +228,18 @@ impl IceLite {
                 return BindingOutcome::dropped(DropReason::StunMalformed);
             }
         }
-        if let Err((refusal, reason)) = self.authenticate(message) {
-            let response_len = write_binding_error(response, message, refusal, None).unwrap_or(0);
-            return BindingOutcome {
-                response_len,
-                drop_reason: Some(reason),
-            };
-        }
+        let generation = match self.authenticate(message) {
+            Ok(generation) => generation,
+            Err((refusal, reason)) => {
+                let response_len =
+                    write_binding_error(response, message, refusal, None).unwrap_or(0);
+                return BindingOutcome {
+                    response_len,
+                    drop_reason: Some(reason),
+                };
+            }
+        };
+        let (number, key) = (generation.number, &generation.key);
         let refusal = if !message.unknown_attributes().is_empty() {
             Some(StunRefusal::UnknownAttribute)
         } else if message.ice_controlled().is_some() {
@@ -199,61 +249,79 @@ impl IceLite {
             None
         };
         if let Some(refusal) = refusal {
-            let key = Some(&self.key);
-            let response_len = write_binding_error(response, message, refusal, key).unwrap_or(0);
+            let response_len =
+                write_binding_error(response, message, refusal, Some(key)).unwrap_or(0);
             return BindingOutcome {
                 response_len,
                 drop_reason: None,
             };
         }
-        self.take_check(now, from, message.use_candidate());
-        let transaction_id = message.transaction_id();
-        let response_len = write_binding_success(response, transaction_id, from, &self.key);
+        let response_len = write_binding_success(response, message.transaction_id(), from, key);
+        self.take_check(now, from, number, message.use_candidate());
         BindingOutcome {
             response_len: response_len.unwrap_or(0),
             drop_reason: None,
         }
     }
 
-    fn authenticate(&self, message: &StunMessage<'_>) -> Result<(), (StunRefusal, DropReason)> {
+    /// The credentials with which MESSAGE-INTEGRITY holds.
+    fn authenticate(
+        &self,
+        message: &StunMessage<'_>,
+    ) -> Result<&Generation, (StunRefusal, DropReason)> {
         let Some(username) = message.username() else {
             return Err((StunRefusal::BadRequest, DropReason::StunMalformed));
         };
         if !message.has_integrity() {
             return Err((StunRefusal::BadRequest, DropReason::StunIntegrity));
         }
-        let ours = username.split_once(':').is_some_and(|(local, remote)| {
-            local == self.local.ufrag && remote == self.remote_ufrag
-        });
-        if !ours {
+        let mut valid = self.previous.iter().chain([&self.current]);
+        let Some(generation) = valid.find(|generation| generation.is_named_by(username)) else {
             return Err((StunRefusal::Unauthenticated, DropReason::StunUnknownUfrag));
-        }
-        if !message.integrity_holds(&self.key) {
+        };
+        if !message.integrity_holds(&generation.key) {
             return Err((StunRefusal::Unauthenticated, DropReason::StunIntegrity));
         }
-        Ok(())
+        Ok(generation)
     }
 
-    fn take_check(&mut self, now: Instant, from: SocketAddr, use_candidate: bool) {
+    fn take_check(&mut self, now: Instant, from: SocketAddr, generation: u32, use_candidate: bool) {
         if self.consent_lost {
             return;
         }
         self.consent_at = now;
         match self.paths.iter_mut().find(|path| path.address == from) {
             Some(path) => {
+                path.generation = generation;
                 path.last_check_at = now;
                 path.last_heard_at = now;
             }
-            None => self.bind(now, from),
+            None => self.bind(now, from, generation),
         }
+        let is_current = generation == self.current.number;
+        // Once media has moved to a path of the restart, the nominations before it count no more.
+        let nominates = use_candidate && (is_current || !self.has_moved());
         // The first path serves until the controlling agent nominates one.
-        if use_candidate || self.selected.is_none() {
+        if nominates || self.selected.is_none() {
             self.select(from);
         }
-        self.nominated |= use_candidate;
+        self.nominated |= nominates;
+        if nominates
+            && is_current
+            && let Some(previous) = self.previous.take()
+        {
+            self.push_event(IceEvent::UfragRetired(previous.local.ufrag));
+        }
     }
 
-    fn bind(&mut self, now: Instant, address: SocketAddr) {
+    /// Is the selected path one of the current credentials?
+    fn has_moved(&self) -> bool {
+        (self.paths.iter()).any(|path| {
+            Some(path.address) == self.selected && path.generation == self.current.number
+        })
+    }
+
+    fn bind(&mut self, now: Instant, address: SocketAddr, generation: u32) {
         if self.paths.len() >= PATHS_MAX {
             let selected = self.selected;
             let oldest = (self.paths.iter().enumerate())
@@ -267,6 +335,7 @@ impl IceLite {
         }
         self.paths.push(Path {
             address,
+            generation,
             last_check_at: now,
             last_heard_at: now,
         });

@@ -72,6 +72,25 @@ fn check(
     )
 }
 
+/// A check with these credentials of ours, after a restart or before.
+fn check_with(
+    agent: &mut IceLite,
+    now: Instant,
+    from: SocketAddr,
+    local: &IceCredentials,
+    remote_ufrag: &str,
+    check: Check,
+) -> Option<u16> {
+    let username = format!("{}:{remote_ufrag}", local.ufrag);
+    send(
+        agent,
+        now,
+        from,
+        &request(&username, Some(&local.password), check),
+    )
+    .0
+}
+
 fn send(
     agent: &mut IceLite,
     now: Instant,
@@ -272,4 +291,87 @@ fn the_handshake_path_serves_until_a_nomination() {
     check(&mut agent, now, address(1), NOMINATE);
     agent.handle_handshake(address(2));
     assert_eq!(agent.selected(), Some(address(1)));
+}
+
+/// An agent whose path from `address(1)` is nominated, restarted; its credentials before and after.
+fn restarted(now: Instant) -> (IceLite, IceCredentials, IceCredentials) {
+    let mut agent = agent(now);
+    check(&mut agent, now, address(1), NOMINATE);
+    let old = agent.local().clone();
+    let new = IceCredentials::from_entropy([8; 9], [10; 18]);
+    agent.restart(new.clone(), "again");
+    assert_eq!((agent.local(), agent.remote_ufrag()), (&new, "again"));
+    events(&mut agent);
+    (agent, old, new)
+}
+
+#[test]
+fn after_a_restart_both_credentials_hold_until_the_new_path_is_nominated() {
+    let now = Instant::now();
+    let (mut agent, old, new) = restarted(now);
+    for check in [PLAIN, NOMINATE] {
+        let refused = check_with(&mut agent, now, address(1), &old, REMOTE_UFRAG, check);
+        assert_eq!(refused, None, "the old path is checked on");
+    }
+    // Halves of two generations are none.
+    for (local, remote) in [(&old, "again"), (&new, REMOTE_UFRAG)] {
+        let refused = check_with(&mut agent, now, address(9), local, remote, NOMINATE);
+        assert_eq!(refused, Some(401));
+    }
+    check_with(&mut agent, now, address(2), &new, "again", PLAIN);
+    assert_eq!(events(&mut agent), [IceEvent::PathBound(address(2))]);
+    assert_eq!(agent.selected(), Some(address(1)), "media goes on");
+
+    check_with(&mut agent, now, address(2), &new, "again", NOMINATE);
+    let moved = [
+        IceEvent::PathSelected(address(2)),
+        IceEvent::UfragRetired(old.ufrag.clone()),
+    ];
+    assert_eq!(events(&mut agent), moved);
+    let late = check_with(&mut agent, now, address(1), &old, REMOTE_UFRAG, NOMINATE);
+    assert_eq!((late, agent.selected()), (Some(401), Some(address(2))));
+    assert!(
+        agent.is_bound(address(1)),
+        "what is under way still arrives"
+    );
+}
+
+#[test]
+fn a_restart_on_the_same_address_retires_the_credentials_alone() {
+    let now = Instant::now();
+    let (mut agent, old, new) = restarted(now);
+    check_with(&mut agent, now, address(1), &new, "again", NOMINATE);
+    assert_eq!(events(&mut agent), [IceEvent::UfragRetired(old.ufrag)]);
+    assert_eq!(agent.selected(), Some(address(1)));
+}
+
+#[test]
+fn media_moves_to_the_restarts_path_when_the_old_one_is_silent_and_stays_there() {
+    let now = Instant::now();
+    let (mut agent, old, new) = restarted(now);
+    let later = now + PATH_SILENCE;
+    check_with(&mut agent, later, address(2), &new, "again", PLAIN);
+    agent.handle_authenticated_media(later, address(2));
+    assert_eq!(agent.selected(), Some(address(2)));
+    check_with(&mut agent, later, address(1), &old, REMOTE_UFRAG, NOMINATE);
+    assert_eq!(agent.selected(), Some(address(2)), "an old nomination");
+    check_with(&mut agent, later, address(2), &new, "again", NOMINATE);
+    let retired = IceEvent::UfragRetired(old.ufrag);
+    assert_eq!(events(&mut agent).last(), Some(&retired));
+}
+
+#[test]
+fn restarts_without_a_nomination_keep_two_generations_and_the_path() {
+    let now = Instant::now();
+    let (mut agent, old, first) = restarted(now);
+    for number in 20..40 {
+        let next = IceCredentials::from_entropy([number; 9], [number; 18]);
+        let replaced = agent.local().ufrag.clone();
+        agent.restart(next, "third");
+        assert_eq!(events(&mut agent), [IceEvent::UfragRetired(replaced)]);
+    }
+    let late = check_with(&mut agent, now, address(2), &first, "again", NOMINATE);
+    assert_eq!(late, Some(401));
+    let on = check_with(&mut agent, now, address(1), &old, REMOTE_UFRAG, NOMINATE);
+    assert_eq!((on, agent.selected()), (None, Some(address(1))));
 }

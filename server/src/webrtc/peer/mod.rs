@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub use parts::*;
 
 use super::dtls::{DtlsEvent, DtlsServer};
-use super::ice_lite::{IceEvent, IceLite};
+use super::ice_lite::{IceCredentials, IceEvent, IceLite};
 use super::sdp::{
     AnswerIdentity, CANDIDATES_MAX, Direction, NegotiatedAudio, Offer, RemoteCandidate, SdpError,
     negotiate, write_answer,
@@ -149,12 +149,18 @@ impl Peer {
         Ok((peer, answer))
     }
 
-    /// Answers a new offer on the running call: direction (hold) and payload type may change, the codec, the ICE
-    /// credentials and the certificate may not.
+    /// Answers a new offer on the running call: direction (hold) and payload type may change, the codec and the
+    /// certificate may not. New ICE credentials in it are an ICE restart (RFC 8839 section 4.4.1.1.1): it takes `fresh` as
+    /// ours, [`Peer::local_ufrag`] is then theirs, and DTLS, SRTP and the numbering of our stream go on.
     ///
     /// # Errors
     /// As [`Peer::accept_offer`], and [`SdpError::Changed`]; everything then stays as it was.
-    pub fn renegotiate(&mut self, now: Instant, offer: &str) -> Result<String, SdpError> {
+    pub fn renegotiate(
+        &mut self,
+        now: Instant,
+        offer: &str,
+        fresh: IceCredentials,
+    ) -> Result<String, SdpError> {
         if matches!(self.stage, Stage::Closing | Stage::Over) {
             return Err(SdpError::Changed("a call that has ended"));
         }
@@ -164,13 +170,19 @@ impl Peer {
         if ours.media_index != theirs.media_index || ours.mid != theirs.mid {
             return Err(SdpError::Changed("which m-line carries the audio"));
         }
-        if ours.remote_ufrag != theirs.remote_ufrag
-            || ours.remote_password != theirs.remote_password
-        {
-            return Err(SdpError::Changed("ice-ufrag or ice-pwd (an ICE restart)"));
+        let same_ufrag = ours.remote_ufrag == theirs.remote_ufrag;
+        if same_ufrag != (ours.remote_password == theirs.remote_password) {
+            return Err(SdpError::Changed(
+                "one of ice-ufrag and ice-pwd (an ICE restart changes both)",
+            ));
         }
         if ours.fingerprints != theirs.fingerprints {
             return Err(SdpError::Changed("the certificate's fingerprint"));
+        }
+        if !same_ufrag {
+            self.ice.restart(fresh, &theirs.remote_ufrag);
+            self.remote_candidates = offer.candidates;
+            self.take_ice_events();
         }
         let before = self.audio.direction;
         self.audio = audio;
@@ -279,6 +291,7 @@ impl Peer {
                 IceEvent::PathSelected(address) => {
                     self.push_event(PeerEvent::PathSelected(address));
                 }
+                IceEvent::UfragRetired(ufrag) => self.push_event(PeerEvent::UfragRetired(ufrag)),
                 IceEvent::ConsentLost => self.end(PeerEvent::ConsentLost),
             }
         }
@@ -344,7 +357,8 @@ impl Peer {
         }
     }
 
-    /// The ufrag by which the shared socket finds this peer while an address is not bound yet.
+    /// The ufrag by which the shared socket finds this peer while an address is not bound yet. After an ICE restart the one
+    /// before it is good as well, until [`PeerEvent::UfragRetired`].
     pub fn local_ufrag(&self) -> &str {
         &self.ice.local().ufrag
     }

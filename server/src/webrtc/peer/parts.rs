@@ -103,6 +103,8 @@ pub enum PeerEvent {
     AddressReleased(SocketAddr),
     /// We send there from now on.
     PathSelected(SocketAddr),
+    /// An ICE restart is done: the shared socket forgets this ufrag of ours.
+    UfragRetired(String),
     /// A new offer changed what we do.
     Direction(Direction),
     /// The peer never got so far as to carry media. Nothing follows.

@@ -362,7 +362,7 @@ fn what_cannot_change_in_a_call_is_refused_and_the_call_goes_on() {
     link.connect();
     let (_, _, other, _) = client(link.now, ClientDtls::Dtls13, "192.0.2.3:1".parse().unwrap());
     assert!(matches!(
-        link.peer.renegotiate(link.now, &other),
+        link.renegotiate(&other),
         Err(SdpError::Changed(_))
     ));
     let their_mid = other
@@ -373,12 +373,18 @@ fn what_cannot_change_in_a_call_is_refused_and_the_call_goes_on() {
         .unwrap()
         .0;
     let other = other.replace(their_mid, &link.mid.to_string());
-    let error = link.peer.renegotiate(link.now, &other).unwrap_err();
+    let ufrag = link.peer.local_ufrag().to_owned();
+    let error = link.renegotiate(&other).unwrap_err();
     assert!(
-        matches!(error, SdpError::Changed(what) if what.contains("ICE restart")),
+        matches!(error, SdpError::Changed(what) if what.contains("fingerprint")),
         "{error}"
     );
-    assert!(link.peer.renegotiate(link.now, "v=0\r\n").is_err());
+    assert!(link.renegotiate("v=0\r\n").is_err());
+    assert_eq!(
+        link.peer.local_ufrag(),
+        ufrag,
+        "a refused offer restarts nothing"
+    );
     link.talk(0, 5);
     assert_eq!(
         (link.received_by_peer.len(), link.received_by_client.len()),
@@ -451,6 +457,84 @@ fn a_rebound_nat_moves_the_path_after_a_check_from_there() {
     link.peer_sends(5, b"hello there");
     link.pass(Duration::from_millis(30));
     assert_eq!(link.received_by_client.len(), 1);
+}
+
+/// The value of an attribute of an SDP.
+fn attribute<'a>(sdp: &'a str, name: &str) -> &'a str {
+    let (_, rest) = sdp.split_once(&format!("a={name}:")).unwrap();
+    rest.split_once("\r\n").unwrap().0
+}
+
+#[test]
+fn an_ice_restart_from_another_network_changes_the_path_and_nothing_else() {
+    for dtls in [ClientDtls::Dtls12, ClientDtls::Dtls13] {
+        let mut link = opus_link(dtls);
+        link.connect();
+        link.talk(0, 50);
+        let (old_ufrag, old, ssrc) = (
+            link.peer.local_ufrag().to_owned(),
+            link.seen_address,
+            link.peer.ssrc(),
+        );
+        let first_answer = link.answer.clone();
+        let new: SocketAddr = "192.0.2.99:60000".parse().unwrap();
+        let answer = link.restart_ice_from(new).unwrap();
+        for same in ["fingerprint", "rtpmap", "ssrc", "mid"] {
+            assert_eq!(attribute(&answer, same), attribute(&first_answer, same));
+        }
+        for changed in ["ice-ufrag", "ice-pwd"] {
+            assert_ne!(
+                attribute(&answer, changed),
+                attribute(&first_answer, changed)
+            );
+        }
+        assert_eq!(attribute(&answer, "ice-ufrag"), link.peer.local_ufrag());
+        assert!(
+            !link
+                .peer_events
+                .iter()
+                .any(|event| matches!(event, PeerEvent::UfragRetired(_)))
+        );
+
+        let moved = link.run(5 * SECOND, |link| {
+            link.peer_events
+                .contains(&PeerEvent::UfragRetired(old_ufrag.clone()))
+        });
+        assert!(moved, "{dtls:?}: {:?}", link.peer_events);
+        assert!(link.peer_events.contains(&PeerEvent::PathSelected(new)));
+        assert!(link.peer.bound_addresses().any(|address| address == old));
+        link.received_by_peer.clear();
+        link.received_by_client.clear();
+        link.talk(50, 100);
+        // No handshake, no new source, no gap in the numbers: SRTP went on where it was.
+        let heard: Vec<u16> = link
+            .received_by_peer
+            .iter()
+            .map(|(number, _)| *number)
+            .collect();
+        assert_eq!(heard, (1050..1150).collect::<Vec<_>>(), "{dtls:?}");
+        assert_eq!(link.received_by_client.len(), 100, "{dtls:?}");
+        assert_eq!(
+            (link.peer.ssrc(), link.peer.statistics().packets_lost),
+            (ssrc, 0)
+        );
+        let connected = |event: &&PeerEvent| matches!(event, PeerEvent::Connected { .. });
+        assert_eq!(link.peer_events.iter().filter(connected).count(), 1);
+    }
+}
+
+#[test]
+fn half_an_ice_restart_is_refused() {
+    let mut link = opus_link(ClientDtls::Dtls13);
+    link.connect();
+    let mut changes = link.client.sdp_api();
+    changes.set_direction(link.mid, ClientDirection::SendOnly);
+    let (offer, _) = changes.apply().unwrap();
+    let offer = offer.to_sdp_string();
+    let ufrag = attribute(&offer, "ice-ufrag").to_owned();
+    let half = offer.replace(&ufrag, "elseelse");
+    let error = link.renegotiate(&half).unwrap_err();
+    assert!(error.to_string().contains("changes both"), "{error}");
 }
 
 #[test]

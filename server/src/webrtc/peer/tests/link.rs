@@ -322,12 +322,36 @@ impl Link {
         }
     }
 
+    pub fn renegotiate(&mut self, offer: &str) -> Result<String, SdpError> {
+        let fresh = IceCredentials::from_entropy([0x51; 9], [0x52; 18]);
+        self.peer.renegotiate(self.now, offer, fresh)
+    }
+
+    /// The client moves to another address and restarts ICE from there, as a phone that changes its network. What it
+    /// sends from its old address is lost from now on.
+    pub fn restart_ice_from(&mut self, address: SocketAddr) -> Result<String, SdpError> {
+        let mut changes = self.client.sdp_api();
+        changes.ice_restart(false);
+        let (offer, pending) = changes.apply().unwrap();
+        let answer = self.renegotiate(&offer.to_sdp_string())?;
+        let parsed = SdpAnswer::from_sdp_string(&answer).unwrap();
+        self.client
+            .sdp_api()
+            .accept_answer(pending, parsed)
+            .unwrap();
+        self.client
+            .add_local_candidate(Candidate::host(address, "udp").unwrap());
+        self.client_address = address;
+        self.seen_address = address;
+        Ok(answer)
+    }
+
     /// A new offer of the client with another direction, and the peer's answer to it.
     pub fn change_direction(&mut self, direction: ClientDirection) -> Result<String, SdpError> {
         let mut changes = self.client.sdp_api();
         changes.set_direction(self.mid, direction);
         let (offer, pending) = changes.apply().unwrap();
-        let answer = self.peer.renegotiate(self.now, &offer.to_sdp_string())?;
+        let answer = self.renegotiate(&offer.to_sdp_string())?;
         let parsed = SdpAnswer::from_sdp_string(&answer).unwrap();
         self.client
             .sdp_api()
