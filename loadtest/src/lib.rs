@@ -6,6 +6,7 @@
 pub mod audio;
 pub mod chromium;
 pub mod gateway;
+pub mod impairment;
 pub mod judge;
 pub mod media;
 pub mod rtp_peer;

@@ -99,6 +99,7 @@ pub struct Gateway {
     binary: PathBuf,
     directory: TempDir,
     signalling: SocketAddr,
+    media: SocketAddr,
     admin: SocketAddr,
     admin_token: String,
     tls: Arc<ClientConfig>,
@@ -160,11 +161,10 @@ impl Gateway {
                 .tenants_and_trunks
                 .replace(PAGE_ORIGIN, &page_origin(signalling.port())),
         );
+        let webrtc_port = free_udp_ports(setup.cores.len())?;
         let shards_toml = format!(
-            "cores = {:?}\nwebrtc_udp_port_base = {}\n{}",
-            setup.cores,
-            free_udp_ports(setup.cores.len())?,
-            setup.shards_lines,
+            "cores = {:?}\nwebrtc_udp_port_base = {webrtc_port}\n{}",
+            setup.cores, setup.shards_lines,
         );
         for (name, text) in [
             ("gateway.toml", gateway_toml),
@@ -192,6 +192,7 @@ impl Gateway {
             binary,
             directory,
             signalling,
+            media: (Ipv4Addr::LOCALHOST, webrtc_port).into(),
             admin,
             admin_token,
             tls,
@@ -248,6 +249,11 @@ impl Gateway {
     /// Where signalling listens, on IPv4 loopback.
     pub fn signalling_addr(&self) -> SocketAddr {
         self.signalling
+    }
+
+    /// Where shard 0 takes WebRTC media, on IPv4 loopback.
+    pub fn media_addr(&self) -> SocketAddr {
+        self.media
     }
 
     /// Where the admin window listens.

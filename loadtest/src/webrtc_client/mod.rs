@@ -7,7 +7,7 @@ mod answer;
 mod driver;
 mod peer;
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -18,6 +18,7 @@ use thiserror::Error;
 pub use peer::MediaStatistics;
 
 use crate::audio::Audio;
+use crate::impairment::with_candidates_at;
 use crate::judge::{self, Bar, JudgeError, Playback, Question, Verdict};
 use crate::media::{
     AudioCodec, DigitPlan, OutgoingFormat, PACKET_MS, ReceivedPacket, Recording,
@@ -72,6 +73,8 @@ pub struct CallPlan {
     pub dtls: DtlsChoice,
     /// Where media sockets are bound, one candidate each; default: [`local_ips`].
     pub local_ips: Vec<IpAddr>,
+    /// Media goes there instead of to the gateway: an [`ImpairmentRelay`](crate::impairment::ImpairmentRelay).
+    pub relay: Option<SocketAddr>,
     /// What is said after the answer.
     pub speech: Audio,
     /// For each step up to the answer.
@@ -95,6 +98,7 @@ impl CallPlan {
             codec: AudioCodec::Opus,
             dtls: DtlsChoice::default(),
             local_ips: local_ips(),
+            relay: None,
             speech: crate::speech::alpha(),
             step_timeout: Duration::from_secs(10),
         }
@@ -234,6 +238,7 @@ pub struct WebRtcCall {
     call_sid: String,
     setup_ms: f64,
     step_timeout: Duration,
+    relay: Option<SocketAddr>,
 }
 
 impl WebRtcCall {
@@ -277,6 +282,7 @@ impl WebRtcCall {
             call_sid: String::new(),
             setup_ms: 0.0,
             step_timeout: plan.step_timeout,
+            relay: plan.relay,
         };
         call.negotiate(call.peer.offer().to_owned())?;
         call.peer.wait_connected(call.deadline())?;
@@ -502,7 +508,11 @@ impl WebRtcCall {
                         other => refusal(other).map(Err),
                     })
             })?;
-        self.peer.accept(answer?);
+        let answer = answer?;
+        self.peer.accept(match self.relay {
+            Some(relay) => with_candidates_at(&answer, relay),
+            None => answer,
+        });
         Ok(())
     }
 }

@@ -5,17 +5,14 @@
     reason = "a failed unwrap is a failed test"
 )]
 
-use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use loadtest::gateway::{ECHO_TENANT, Gateway, GatewaySetup, PAGE_ORIGIN};
+use loadtest::impairment::{Direction, ImpairmentRelay, is_server_hello};
 use loadtest::judge::{Bar, Question, judge};
 use loadtest::softphone_page::{SoftphonePage, TransportStats};
 use loadtest::speech;
 use server::call::{CallEvent, EventType};
-
-use crate::server_hello_relay::ServerHelloRelay;
 
 /// How the versions are told in `getStats` (RFC 6347, RFC 9147: ones' complement).
 const DTLS_1_2: &str = "FEFD";
@@ -80,10 +77,14 @@ struct EchoCall {
 /// One call to an echo trunk: the page must hear its own microphone, and the call must leave nothing behind.
 fn echo_call(webrtc_lines: &str, trunk: &str, loses_server_hello: bool) -> EchoCall {
     let gateway = gateway_with_page(webrtc_lines, ECHO_TENANT);
-    let relay = loses_server_hello.then(|| ServerHelloRelay::start(media_address(&gateway)));
+    let relay = loses_server_hello.then(|| {
+        let relay = ImpairmentRelay::start(gateway.media_addr(), 1).unwrap();
+        relay.lose_selected(Direction::ToClient, 1, is_server_hello);
+        relay
+    });
     let mut page = open_page(&gateway, "");
     let token = gateway.token("acme").unwrap();
-    let relay_port = relay.as_ref().map(ServerHelloRelay::port);
+    let relay_port = relay.as_ref().map(|relay| relay.local_addr().port());
     let connected_after = page.connect("acme", &token, relay_port).unwrap();
     page.dial(trunk).unwrap();
     let recording = page.record(RECORDED_S).unwrap();
@@ -111,7 +112,8 @@ fn echo_call(webrtc_lines: &str, trunk: &str, loses_server_hello: bool) -> EchoC
     ];
     assert_eq!(assert_events(&gateway, &mut page, &once).q850_cause, 16);
     if let Some(relay) = relay {
-        assert_eq!(relay.lost(), 1, "the relay saw no ServerHello");
+        let lost = relay.counters(Direction::ToClient).all.lost_selected;
+        assert_eq!(lost, 1, "the relay saw no ServerHello");
     }
     gateway.assert_drained();
     assert_eq!(gateway.stop().unwrap().code(), Some(0));
@@ -119,15 +121,6 @@ fn echo_call(webrtc_lines: &str, trunk: &str, loses_server_hello: bool) -> EchoC
         connected_after,
         stats,
     }
-}
-
-/// Where shard 0 takes WebRTC media.
-fn media_address(gateway: &Gateway) -> SocketAddr {
-    let shards = fs::read_to_string(gateway.file("shards.toml")).unwrap();
-    let port = shards
-        .lines()
-        .find_map(|line| line.strip_prefix("webrtc_udp_port_base = "));
-    (Ipv4Addr::LOCALHOST, port.unwrap().parse().unwrap()).into()
 }
 
 #[track_caller]

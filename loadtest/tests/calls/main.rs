@@ -10,7 +10,6 @@ mod forge;
 mod process;
 mod readme;
 mod rtp_trunk;
-mod server_hello_relay;
 mod shards;
 mod strangers;
 mod tokens;
