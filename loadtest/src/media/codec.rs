@@ -88,11 +88,7 @@ impl FrameEncoder {
     /// [`MediaError`] when libopus has no memory.
     pub fn new(codec: AudioCodec) -> Result<Self, MediaError> {
         let opus = match codec {
-            AudioCodec::Opus => Some(Encoder::new(EncoderConfig {
-                inband_fec: true,
-                expected_loss_pct: 5,
-                ..EncoderConfig::fullband()
-            })?),
+            AudioCodec::Opus => Some(Encoder::new(EncoderConfig::fullband().with_fec(5))?),
             _ => None,
         };
         Ok(Self {

@@ -211,6 +211,17 @@ impl Driver {
                 self.record(packet);
                 Ok(())
             }
+            Event::MediaEgressStats(seen) => {
+                let statistics = &mut self.shared.view().statistics;
+                let has_room = statistics.reported_loss.len() < SAMPLES_MAX;
+                statistics
+                    .reported_loss
+                    .extend(seen.loss.filter(|_| has_room));
+                if let Some(remote) = seen.remote {
+                    statistics.reported_lost = remote.packets_lost;
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

@@ -439,6 +439,11 @@ impl WebRtcCall {
         self.peer.recording()
     }
 
+    /// What was measured on the media path so far.
+    pub fn media_statistics(&self) -> MediaStatistics {
+        self.peer.statistics()
+    }
+
     /// When the first sample of the speech was spoken.
     pub fn spoken_at(&self) -> Option<Instant> {
         self.peer.spoken_at()

@@ -39,6 +39,10 @@ pub struct MediaStatistics {
     pub dtls: String,
     /// The SRTP profile as the length of its tag tells: `AES_CM_128_HMAC_SHA1_80` or `AEAD_AES_GCM`.
     pub srtp: String,
+    /// What the gateway reported to have lost of our packets (RTCP), averaged over each second: 0..=1, the newest last.
+    pub reported_loss: Vec<f32>,
+    /// How many in all, by its last report.
+    pub reported_lost: u64,
 }
 
 /// The handle of a peer. Dropping it ends the peer's threads without a word to the other side, as a closed page does.
@@ -267,6 +271,7 @@ fn configuration(codec: AudioCodec, dtls: DtlsChoice) -> RtcConfig {
         .set_crypto_provider(Arc::new(str0m::crypto::from_feature_flags()))
         .set_rtp_mode(true)
         .set_rtcp_report_interval_audio(Duration::from_secs(1))
+        .set_stats_interval(Some(Duration::from_secs(1)))
         .set_dtls_version(match dtls {
             DtlsChoice::Auto => DtlsVersion::Auto,
             DtlsChoice::Only12 => DtlsVersion::Dtls12,

@@ -7,6 +7,7 @@ mod bad_input;
 mod chromium;
 mod chromium_controls;
 mod forge;
+mod impaired;
 mod process;
 mod readme;
 mod rtp_trunk;

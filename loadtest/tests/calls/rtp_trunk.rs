@@ -37,15 +37,15 @@ const STEP: Duration = Duration::from_secs(10);
 /// The last words travel so long at most.
 const TAIL: Duration = Duration::from_millis(600);
 
-fn in_time() -> Instant {
+pub(crate) fn in_time() -> Instant {
     Instant::now() + STEP
 }
 
 /// A gateway whose tenant `acme` has one route, to a trunk `far-end` of kind rtp at `remote`.
-struct TrunkSetup {
+pub(crate) struct TrunkSetup {
     remote: SocketAddr,
     codec: AudioCodec,
-    rtcp_mux: bool,
+    pub(crate) rtcp_mux: bool,
     /// First and last RTP port.
     ports: (u16, u16),
     no_media_timeout_s: u32,
@@ -53,7 +53,7 @@ struct TrunkSetup {
 }
 
 impl TrunkSetup {
-    fn new(remote: SocketAddr, codec: AudioCodec) -> Self {
+    pub(crate) fn new(remote: SocketAddr, codec: AudioCodec) -> Self {
         Self {
             remote,
             codec,
@@ -64,7 +64,7 @@ impl TrunkSetup {
         }
     }
 
-    fn start(&self) -> Gateway {
+    pub(crate) fn start(&self) -> Gateway {
         let mut setup = GatewaySetup::new(&format!(
             r#"
 [[tenants]]
@@ -142,7 +142,7 @@ fn dial(gateway: &Gateway, codec: AudioCodec) -> WebRtcCall {
     WebRtcCall::dial(&plan).unwrap()
 }
 
-fn opening(speech: Audio, seconds: usize) -> Audio {
+pub(crate) fn opening(speech: Audio, seconds: usize) -> Audio {
     let mut opening = speech;
     opening
         .samples
@@ -158,7 +158,7 @@ fn verdict(spoken: &Audio, spoken_at: Option<Instant>, heard: &Recording, bar: B
 }
 
 /// Both talk at once, to the end of what they have to say; what each heard of the other is judged.
-fn talk(
+pub(crate) fn talk(
     call: &WebRtcCall,
     peer: &RtpPeer,
     source: SocketAddr,
@@ -187,7 +187,7 @@ fn talk(
 }
 
 /// The record of an ended call, once its final event was told.
-fn record(gateway: &Gateway, call_sid: &str) -> serde_json::Value {
+pub(crate) fn record(gateway: &Gateway, call_sid: &str) -> serde_json::Value {
     let ended = gateway.wait_for_events(in_time(), |events| {
         events
             .iter()
@@ -208,7 +208,7 @@ fn record(gateway: &Gateway, call_sid: &str) -> serde_json::Value {
 }
 
 /// These CallEvents and no others, in the dialect and at `/v1/events`.
-fn assert_events(gateway: &Gateway, report: &CallReport, wanted: &[EventType]) {
+pub(crate) fn assert_events(gateway: &Gateway, report: &CallReport, wanted: &[EventType]) {
     let told: Vec<EventType> = report.events.iter().map(|event| event.event_type).collect();
     assert_eq!(told, wanted, "in the dialect");
     record(gateway, &report.call_sid);
@@ -219,13 +219,13 @@ fn assert_events(gateway: &Gateway, report: &CallReport, wanted: &[EventType]) {
     );
 }
 
-fn end(gateway: Gateway) {
+pub(crate) fn end(gateway: Gateway) {
     gateway.assert_drained();
     let status = gateway.stop().unwrap();
     assert!(status.success(), "the gateway ended with {status}");
 }
 
-const WHOLE_CALL: [EventType; 3] = [
+pub(crate) const WHOLE_CALL: [EventType; 3] = [
     EventType::ChannelCreate,
     EventType::ChannelAnswer,
     EventType::ChannelHangupComplete,
