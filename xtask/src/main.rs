@@ -19,7 +19,7 @@ cargo xtask <command>
                   the line that does.
   ci              fmt, clippy, doc, deny, the fuzz targets for 20 s each, then `test`.
   fuzz [SECONDS]  Every fuzz target for SECONDS (default 1800).
-  bench           The benchmarks of every crate.
+  bench [udp]     The benchmarks of every crate; `udp` alone: how a shard moves datagrams, as a table (3 minutes).
 
 Everything that they make is under target/.";
 
@@ -35,7 +35,8 @@ fn main() -> ExitCode {
         ["fuzz", seconds] if seconds.parse::<u32>().is_ok() => {
             fuzz::fuzz(seconds.parse().unwrap_or(1800))
         }
-        ["bench"] => run::cargo(&["bench", "--workspace"]),
+        ["bench"] => run::cargo(&["bench", "--workspace", "--benches"]),
+        ["bench", "udp"] => run::cargo(&["bench", "-p", "shards", "--bench", "udp_design"]),
         ["help" | "--help" | "-h"] | [] => {
             println!("{HELP}");
             return ExitCode::SUCCESS;
