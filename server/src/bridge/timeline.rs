@@ -42,6 +42,8 @@ pub(super) struct Timeline {
     source_clock_hz: u32,
     sink_clock_hz: u32,
     anchor: Option<Anchor>,
+    /// The piece before, for packets of it that come after the clock has jumped.
+    before: Option<Anchor>,
     /// The latest known point and when it was reached.
     latest: Option<(Position, Instant)>,
     initial_timestamp: RtpTimestamp,
@@ -53,6 +55,7 @@ impl Timeline {
             source_clock_hz: source_clock_hz.max(1),
             sink_clock_hz: sink_clock_hz.max(1),
             anchor: None,
+            before: None,
             latest: None,
             initial_timestamp,
         }
@@ -90,6 +93,7 @@ impl Timeline {
             }
             _ => {
                 let base = self.restart_position(now);
+                self.before = self.anchor;
                 self.anchor = Some(Anchor {
                     newest: timestamp,
                     source_ticks: 0,
@@ -109,12 +113,15 @@ impl Timeline {
     /// clock that we know.
     pub fn place(&self, timestamp: RtpTimestamp) -> Option<Position> {
         let anchor = self.anchor?;
-        let distance = timestamp.distance_from(anchor.newest);
-        let distance_max = ticks(STRAGGLER_DISTANCE_MAX, self.source_clock_hz);
-        if i64::from(distance).abs() > distance_max {
-            return None;
+        let distance = i64::from(timestamp.distance_from(anchor.newest));
+        // What lies before this piece's begin was sent before the clock jumped.
+        if anchor.source_ticks + distance < 0
+            && let Some(before) = self.before
+        {
+            let distance = i64::from(timestamp.distance_from(before.newest));
+            return self.near(before, distance);
         }
-        Some(self.position_of(anchor, i64::from(distance)))
+        self.near(anchor, distance)
     }
 
     /// Where the sink's clock is at `now`, going on from the latest packet at the pace of the wall clock.
@@ -147,6 +154,11 @@ impl Timeline {
         };
         let distance = ticks(RESTART_DISTANCE, self.sink_clock_hz);
         self.position_at(now).max(latest + distance)
+    }
+
+    fn near(&self, anchor: Anchor, distance: i64) -> Option<Position> {
+        let distance_max = ticks(STRAGGLER_DISTANCE_MAX, self.source_clock_hz);
+        (distance.abs() <= distance_max).then(|| self.position_of(anchor, distance))
     }
 
     fn position_of(&self, anchor: Anchor, offset: i64) -> Position {

@@ -9,8 +9,10 @@
 mod audio;
 mod digits;
 mod framing;
+mod gaps;
 mod loss_rule;
 mod properties;
+mod script;
 
 use std::time::{Duration, Instant};
 
@@ -31,6 +33,18 @@ struct Seen {
     sequence: u16,
     ticks: u32,
     payload: Vec<u8>,
+    made: Made,
+}
+
+/// What audio came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    /// The source's packet.
+    Decoded,
+    /// Concealment.
+    Concealed,
+    /// In-band FEC.
+    Recovered,
 }
 
 struct Harness {
@@ -94,7 +108,19 @@ impl Harness {
 
     fn drain(&mut self) {
         let mut payload = [0; PAYLOAD_LEN_MAX];
-        while let Some(output) = self.direction.poll_output(&mut payload) {
+        loop {
+            let before = self.statistics();
+            let Some(output) = self.direction.poll_output(&mut payload) else {
+                return;
+            };
+            let after = self.statistics();
+            let made = if after.fec_recovered > before.fec_recovered {
+                Made::Recovered
+            } else if after.concealed > before.concealed {
+                Made::Concealed
+            } else {
+                Made::Decoded
+            };
             match output {
                 Output::Packet {
                     kind,
@@ -110,6 +136,7 @@ impl Harness {
                     sequence: sequence_number.0.wrapping_sub(FIRST_SEQUENCE),
                     ticks: timestamp.0.wrapping_sub(FIRST_TIMESTAMP),
                     payload: payload[..payload_len].to_vec(),
+                    made,
                 }),
                 Output::Digit { digit, duration_ms } => self.digits.push((digit, duration_ms)),
             }
@@ -183,13 +210,17 @@ fn pcmu(pcm: &[i16]) -> Vec<u8> {
 
 /// Packets of an Opus tone, each of `frame_ms`, with in-band FEC.
 fn opus_packets(frame_ms: u32, packets: usize) -> Vec<Vec<u8>> {
-    use codecs::opus::{Encoder, EncoderConfig};
+    let config = codecs::opus::EncoderConfig::wideband().with_fec(20);
+    encoded(config, frame_ms, packets)
+}
+
+fn opus_packets_without_fec(frame_ms: u32, packets: usize) -> Vec<Vec<u8>> {
+    encoded(codecs::opus::EncoderConfig::wideband(), frame_ms, packets)
+}
+
+fn encoded(config: codecs::opus::EncoderConfig, frame_ms: u32, packets: usize) -> Vec<Vec<u8>> {
+    use codecs::opus::Encoder;
     let rate = codecs::SampleRate::Hz16000;
-    let config = EncoderConfig {
-        inband_fec: true,
-        expected_loss_pct: 20,
-        ..EncoderConfig::wideband()
-    };
     let mut encoder = Encoder::new(config).unwrap();
     let frame = rate.samples(frame_ms);
     let pcm = tone(16_000, 330.0, frame * packets);
