@@ -305,6 +305,14 @@ fn build_shard(seed: ShardSeed) -> Result<BuiltShard, ServeError> {
     socket
         .tell_addressed()
         .map_err(socket_error(format!("WebRTC port {port}/udp")))?;
+    if let Ok((receive, send)) = socket.buffer_bytes() {
+        // The kernel counts double, for its own overhead; it gives less than was asked for beyond net.core.rmem_max.
+        let (receive_buffer_bytes, send_buffer_bytes) = (receive / 2, send / 2);
+        info!(
+            shard = shard.0,
+            port, receive_buffer_bytes, send_buffer_bytes, "WebRTC port bound"
+        );
+    }
     let listeners = seed.config.server.listen.iter().map(|&address| {
         Listener::bind(address, BACKLOG).map_err(socket_error(format!("[server] listen {address}")))
     });

@@ -229,6 +229,39 @@ fn a_busy_task_does_not_delay_a_timer_for_long() {
     assert!(median < Duration::from_millis(50), "{median:?}");
 }
 
+#[test]
+fn the_preemption_timer_says_how_long_a_task_keeps_the_shard() {
+    // How often another task has its turn while one works for 300 ms.
+    let turns = |preempt_timer| {
+        let settings = ExecutorSettings {
+            preempt_timer,
+            ..settings()
+        };
+        let executor = spawn(ShardIndex(0), settings, || async {
+            let turns = Rc::new(Cell::new(0));
+            let counted = Rc::clone(&turns);
+            let other = async move {
+                loop {
+                    counted.set(counted.get() + 1);
+                    glommio::executor().yield_now().await;
+                }
+            };
+            task("other", other, |_| ());
+            let until = Instant::now() + Duration::from_millis(300);
+            while Instant::now() < until {
+                yield_if_needed().await;
+            }
+            turns.get()
+        });
+        executor.unwrap().join().unwrap()
+    };
+    let (long, short) = (
+        turns(Duration::from_millis(10)),
+        turns(Duration::from_micros(200)),
+    );
+    assert!(short > 3 * long, "{short} turns at 200 us, {long} at 10 ms");
+}
+
 /// glommio alone hangs here, mostly within some thousand rounds.
 #[test]
 fn an_executor_does_not_oversleep_after_many_short_sleeps() {

@@ -55,7 +55,7 @@ fn open(gateway: &Gateway, token: &str) -> Result<Signalling, SignallingError> {
 }
 
 /// A session that may dial; its media never comes, so its calls are never answered.
-fn negotiated(gateway: &Gateway) -> Signalling {
+pub fn negotiated(gateway: &Gateway) -> Signalling {
     let signalling = open(gateway, &gateway.token("acme").unwrap()).unwrap();
     signalling.send(&ClientMessage::Offer {
         sdp: OFFER.replace('\n', "\r\n"),
@@ -68,7 +68,7 @@ fn negotiated(gateway: &Gateway) -> Signalling {
     signalling
 }
 
-fn dial(signalling: &Signalling, trunk_id: Option<&str>) {
+pub fn dial(signalling: &Signalling, trunk_id: Option<&str>) {
     signalling.send(&ClientMessage::Dial {
         to: "+15550100".to_owned(),
         trunk_id: trunk_id.map(str::to_owned),
@@ -78,19 +78,19 @@ fn dial(signalling: &Signalling, trunk_id: Option<&str>) {
 }
 
 /// What came of a dial: the call, or how it was refused.
-enum Dialled {
+pub enum Dialled {
     Live(CallEvent),
     Refused(Refused),
 }
 
-struct Refused {
-    events: Vec<CallEvent>,
-    code: u16,
-    reason: String,
+pub struct Refused {
+    pub events: Vec<CallEvent>,
+    pub code: u16,
+    pub reason: String,
 }
 
 /// Waits until the dial was carried out, or until the socket was closed with the reason.
-fn outcome(signalling: &Signalling) -> Dialled {
+pub fn outcome(signalling: &Signalling) -> Dialled {
     // Messages are taken in their order: the pong comes when the dial is done.
     signalling.send(&ClientMessage::Ping { id: 1 });
     let done = signalling.wait_for_message("pong", Instant::now() + WAIT, |message| {
@@ -156,7 +156,7 @@ fn assert_slots_free(gateway: &Gateway) {
     }
 }
 
-fn stop_cleanly(gateway: Gateway) {
+pub fn stop_cleanly(gateway: Gateway) {
     assert_slots_free(&gateway);
     let metrics = gateway.metrics().unwrap();
     assert_eq!(metrics.sum("clutchcall_events_missing_total"), 0.0);

@@ -12,6 +12,7 @@ mod process;
 mod readme;
 mod rtp_trunk;
 mod shards;
+mod shards_keys;
 mod strangers;
 mod tokens;
 mod wire;

@@ -12,8 +12,9 @@ use crate::traffic::{self, Phase, Run};
 
 const SHARD_CORE: usize = 0;
 const TICK: Duration = Duration::from_millis(1);
-/// As the gateway's trunk sockets.
-const SOCKET_BUFFER_BYTES: usize = 64 << 10;
+/// As the gateway's trunk sockets, and its WebRTC port.
+const TRUNK_BUFFER_BYTES: usize = 64 << 10;
+const PORT_BUFFER_BYTES: usize = 8 << 20;
 
 /// One way to move datagrams.
 pub trait Design {
@@ -116,11 +117,16 @@ impl Meter {
     }
 }
 
-/// Sockets as a shard's trunks have them, and where they are reached.
+/// Sockets as a shard's trunks have them, one alone as the WebRTC port, and where they are reached.
 pub fn trunk_sockets(count: usize) -> std::io::Result<(Vec<UdpSocket>, Vec<SocketAddr>)> {
+    let buffer_bytes = if count == 1 {
+        PORT_BUFFER_BYTES
+    } else {
+        TRUNK_BUFFER_BYTES
+    };
     let bind = |_| {
         let any = (Ipv6Addr::UNSPECIFIED, 0).into();
-        UdpSocket::bind(any, SOCKET_BUFFER_BYTES, SOCKET_BUFFER_BYTES)
+        UdpSocket::bind(any, buffer_bytes, buffer_bytes)
     };
     let sockets = (0..count).map(bind).collect::<std::io::Result<Vec<_>>>()?;
     let reached = |socket: &UdpSocket| (Ipv4Addr::LOCALHOST, socket.local_addr().port()).into();
@@ -132,6 +138,8 @@ pub fn trunk_sockets(count: usize) -> std::io::Result<(Vec<UdpSocket>, Vec<Socke
 #[derive(Debug, Clone, Copy)]
 pub struct Conditions {
     pub calls: usize,
+    /// Over which the calls are spread.
+    pub sockets: usize,
     pub waking: Waking,
     /// The generator's; see [`traffic::generate`].
     pub pause: Duration,
@@ -176,7 +184,7 @@ pub fn on_a_thread(
 ) -> Option<Measured> {
     against_traffic(conditions, move |tell, run| {
         sys::pin_to(SHARD_CORE);
-        let (sockets, addresses) = trunk_sockets(conditions.calls).ok()?;
+        let (sockets, addresses) = trunk_sockets(conditions.sockets).ok()?;
         let mut design = match make(sockets) {
             Ok(design) => design,
             Err(error) => {

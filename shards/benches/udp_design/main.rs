@@ -15,6 +15,7 @@
 mod design;
 mod epoll;
 mod on_a_shard;
+mod one_socket;
 mod report;
 mod sys;
 mod traffic;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use design::{Conditions, Measured, Waking, on_a_thread};
 use epoll::{EpollDesign, Reading};
+use one_socket::OneSocket;
 use report::Table;
 use uring::{Batched, Multishot, Options};
 
@@ -39,6 +41,8 @@ enum Kind {
     Epoll(Reading),
     Batched,
     Multishot(Options),
+    /// `udp_batch_packets` of the WebRTC port.
+    OneSocket(usize),
 }
 
 const MULTISHOT: Options = Options {
@@ -97,6 +101,7 @@ fn run(kind: Kind, conditions: Conditions) -> Option<Measured> {
         Ok(match kind {
             Kind::Epoll(reading) => Box::new(EpollDesign::new(sockets, reading)?),
             Kind::Batched => Box::new(Batched::new(sockets)?),
+            Kind::OneSocket(batch) => Box::new(OneSocket::new(sockets, batch)?),
             Kind::Multishot(options) => Box::new(Multishot::new(sockets, options)?),
         })
     })
@@ -105,6 +110,7 @@ fn run(kind: Kind, conditions: Conditions) -> Option<Measured> {
 fn conditions(calls: usize) -> Conditions {
     Conditions {
         calls,
+        sockets: calls,
         waking: Waking::Tick,
         pause: Duration::from_micros(200),
         stall: Duration::ZERO,
@@ -165,6 +171,23 @@ fn stalls() -> Table {
     table
 }
 
+/// `udp_batch_packets`: all calls on one socket.
+fn batches(rounds: usize) -> Table {
+    let mut table = Table::new("1000 calls on one socket, 1 ms tick");
+    for round in 0..rounds {
+        for batch in [1, 8, 64, 256] {
+            let name = format!("recvmmsg and sendmmsg of {batch}");
+            progress(&format!("round {} of {rounds}: {name}", round + 1));
+            let one = Conditions {
+                sockets: 1,
+                ..conditions(1000)
+            };
+            table.add(&name, run(Kind::OneSocket(batch), one));
+        }
+    }
+    table
+}
+
 /// Tick or packet, from one call to many.
 fn wakings(rounds: usize) -> Vec<Table> {
     let mut tables = Vec::new();
@@ -220,10 +243,11 @@ fn main() {
         .unwrap_or(ROUNDS);
     sys::raise_file_limit();
     let wakings = wakings(rounds.min(3));
+    let batches = batches(rounds.min(2));
     let stalls = stalls();
     let designs = designs(rounds);
     progress("");
-    for table in designs.iter().chain([&stalls]).chain(&wakings) {
+    for table in designs.iter().chain([&stalls, &batches]).chain(&wakings) {
         println!("{table}");
     }
 }
