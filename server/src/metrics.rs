@@ -135,6 +135,8 @@ reasons! {
         Origin = "origin",
         /// Not authenticated: token missing, bad, used, of another tenant.
         Auth = "auth",
+        /// A resume token that opens nothing.
+        Resume = "resume",
         /// The hand-off ring to the owner was full.
         HandOff = "hand_off",
         /// The gateway drains.
@@ -170,6 +172,8 @@ pub struct ShardMetrics {
     pub calls: Gauge,
     /// Signalling sessions that are open now.
     pub sessions: Gauge,
+    /// Resume tokens that are good now: one per session, lost socket or not.
+    pub resume_tokens: Gauge,
     /// TCP connections that are open now, sessions included.
     pub connections: Gauge,
     /// TLS handshakes under way now.
@@ -184,6 +188,8 @@ pub struct ShardMetrics {
     pub calls_total: Gauge,
     /// Sessions opened since the start.
     pub sessions_total: Gauge,
+    /// Sessions that got another socket since the start.
+    pub sessions_resumed: Gauge,
     /// Datagrams received on the WebRTC port.
     pub webrtc_packets_received: Gauge,
     /// Datagrams sent from the WebRTC port.

@@ -30,7 +30,7 @@ use crate::auth::{GatewayKey, InvalidGatewayKey};
 use crate::call::rings::{ToControl, ToShard};
 use crate::config::{GatewayConfig, ShardsConfig};
 use crate::control::{self, AdminListener, ControlError, ControlInputs, ShardLink};
-use crate::ingress::{AddressLimits, Front, accept_loop, adopt_handed_over};
+use crate::ingress::{AddressLimits, Front, Resumable, accept_loop, adopt_handed_over};
 use crate::metrics::{ProcessState, ShardMetrics};
 use crate::switch::turn::media_loop;
 use crate::switch::{SwitchHandle, SwitchParts, interface_addresses};
@@ -355,6 +355,7 @@ fn build_shard(seed: ShardSeed) -> Result<BuiltShard, ServeError> {
         switch,
         mesh: RefCell::new(seed.mesh_end),
         addresses: RefCell::new(addresses),
+        resumable: Resumable::default(),
         config: seed.config,
         shards_config: seed.shards_config,
     };

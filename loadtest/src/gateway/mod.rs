@@ -42,9 +42,10 @@ const STOP_WITHIN: Duration = Duration::from_secs(40);
 const DRAINED_WITHIN: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// What must be zero without calls, summed over shards.
-const ZERO_WHEN_DRAINED: [&str; 6] = [
+const ZERO_WHEN_DRAINED: [&str; 7] = [
     "clutchcall_calls",
     "clutchcall_sessions",
+    "clutchcall_resume_tokens",
     "clutchcall_peers",
     "clutchcall_media_ports",
     "clutchcall_slab_entries",

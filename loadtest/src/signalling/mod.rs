@@ -19,7 +19,8 @@ use server::call::CallEvent;
 use thiserror::Error;
 use tungstenite::client::ClientRequestBuilder;
 use tungstenite::http::Uri;
-use tungstenite::{Message, WebSocket};
+use tungstenite::protocol::CloseFrame;
+use tungstenite::{Message, Utf8Bytes, WebSocket};
 
 pub use messages::{ClientMessage, ServerMessage};
 pub use trust::Trust;
@@ -44,6 +45,8 @@ pub enum TokenVia {
     Subprotocol,
     /// As first message, `auth{token}`.
     FirstMessage,
+    /// It is the resume token of an earlier session: as second offered subprotocol, `resume.<resume_token>`.
+    Resume,
 }
 
 /// Where and how to connect.
@@ -144,7 +147,8 @@ impl Shared {
 
 enum Order {
     Send(String),
-    Close,
+    Close(Option<u16>),
+    Lose,
 }
 
 /// A session with a gateway. Dropping it closes the socket.
@@ -288,13 +292,33 @@ impl Signalling {
         }
     }
 
-    /// Closes the socket as a page does that goes away, with 1000.
+    /// The token of the last `session`, to resume it.
+    pub fn resume_token(&self) -> Option<String> {
+        let inbox = self.shared.inbox();
+        let token = |received: &Received| match &received.message {
+            ServerMessage::Session { resume_token, .. } => resume_token.clone(),
+            _ => None,
+        };
+        inbox.received.iter().rev().find_map(token)
+    }
+
+    /// Loses the socket, as a network that goes away: the connection ends without a close frame.
+    pub fn lose(&self) {
+        let _ = self.orders.send(Order::Lose);
+    }
+
+    /// Closes the socket with a code of the page's own.
+    pub fn close_with(&self, code: u16) {
+        let _ = self.orders.send(Order::Close(Some(code)));
+    }
+
+    /// Closes the socket as a page does that goes away.
     pub fn close(mut self) {
         self.finish();
     }
 
     fn finish(&mut self) {
-        let _ = self.orders.send(Order::Close);
+        let _ = self.orders.send(Order::Close(None));
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -327,8 +351,13 @@ fn open(connect: &Connect) -> Result<Socket, SignallingError> {
     let tls = ClientConnection::new(client_config(&connect.trust)?, server_name)
         .map_err(|error| SignallingError::Tls(error.to_string()))?;
     let mut request = ClientRequestBuilder::new(uri).with_sub_protocol(SUBPROTOCOL);
-    if connect.token_via == TokenVia::Subprotocol && !connect.token.is_empty() {
-        request = request.with_sub_protocol(format!("bearer.{}", connect.token));
+    let credential = match connect.token_via {
+        TokenVia::Subprotocol => Some("bearer"),
+        TokenVia::Resume => Some("resume"),
+        TokenVia::FirstMessage => None,
+    };
+    if let Some(kind) = credential.filter(|_| !connect.token.is_empty()) {
+        request = request.with_sub_protocol(format!("{kind}.{}", connect.token));
     }
     if let Some(origin) = &connect.origin {
         request = request.with_header("Origin", origin);
@@ -394,11 +423,20 @@ fn serve(mut socket: Socket, orders: &Receiver<Order>, shared: &Shared) {
         loop {
             let result = match orders.try_recv() {
                 Ok(Order::Send(text)) => socket.send(Message::text(text)),
-                Ok(Order::Close) | Err(TryRecvError::Disconnected) if closing_since.is_none() => {
+                Ok(Order::Lose) => return shared.end(closed_without_code()),
+                Ok(Order::Close(code)) if closing_since.is_none() => {
+                    closing_since = Some(Instant::now());
+                    let reason = Utf8Bytes::default();
+                    socket.close(code.map(|code| CloseFrame {
+                        code: code.into(),
+                        reason,
+                    }))
+                }
+                Err(TryRecvError::Disconnected) if closing_since.is_none() => {
                     closing_since = Some(Instant::now());
                     socket.close(None)
                 }
-                Ok(Order::Close) | Err(_) => break,
+                Ok(Order::Close(_)) | Err(_) => break,
             };
             if let Err(error) = result {
                 // What the gateway said last may still wait to be read; reading tells how it ended.

@@ -13,7 +13,7 @@ use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::media::{Direction, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite, SeqNo};
-use str0m::{Event, IceConnectionState, Input, Output, Rtc};
+use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
 
 use super::answer::chosen_format;
 use super::peer::MediaStatistics;
@@ -29,12 +29,16 @@ const SLEEP_MAX: Duration = Duration::from_millis(200);
 /// The most lateness samples and telephone-event packets that are kept.
 const SAMPLES_MAX: usize = 100_000;
 
+/// Each by the address at which it is bound.
+pub(super) type Sockets = Vec<(SocketAddr, UdpSocket)>;
+
 pub(super) enum Order {
     Accept(String),
     Speak(Box<Audio>, Playback),
     Mute(bool),
     Digits(Vec<DigitPlan>),
     Offer(Direction, Sender<Result<String, String>>),
+    RestartIce(Sockets, Sender<Result<String, String>>),
 }
 
 pub(super) enum Wake {
@@ -100,9 +104,13 @@ pub(super) fn read_datagrams(
 
 pub(super) struct Driver {
     pub(super) rtc: Rtc,
-    pub(super) sockets: Vec<(SocketAddr, UdpSocket)>,
+    pub(super) sockets: Sockets,
     pub(super) mid: Mid,
     pub(super) pending: Option<SdpPendingOffer>,
+    /// Takes the place of the sockets with the answer to an offer that restarts ICE.
+    pub(super) moving_to: Option<Sockets>,
+    /// ICE has no new path yet.
+    pub(super) restarting: bool,
     pub(super) outgoing: Option<Outgoing>,
     pub(super) sequence: u64,
     pub(super) next_due: Option<Instant>,
@@ -184,6 +192,10 @@ impl Driver {
         contents: &[u8],
     ) -> Result<(), String> {
         self.now = self.now.max(at);
+        if self.sockets.iter().all(|(current, _)| *current != local) {
+            // A network that was left.
+            return Ok(());
+        }
         // What is neither STUN, DTLS nor SRTP is dropped, as a browser does.
         let Ok(parsed) = contents.try_into() else {
             return Ok(());
@@ -204,8 +216,16 @@ impl Driver {
     fn handle_event(&mut self, event: Event) -> Result<(), String> {
         match event {
             Event::Connected => self.connected(),
-            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected)
+                if !self.restarting =>
+            {
                 Err("ICE disconnected".to_owned())
+            }
+            Event::IceConnectionStateChange(
+                IceConnectionState::Connected | IceConnectionState::Completed,
+            ) => {
+                self.restarting = false;
+                Ok(())
             }
             Event::RtpPacket(packet) => {
                 self.record(packet);
@@ -334,7 +354,8 @@ impl Driver {
                 self.rtc
                     .sdp_api()
                     .accept_answer(pending, answer)
-                    .map_err(to_text)
+                    .map_err(to_text)?;
+                self.move_to_new_sockets()
             }
             Order::Speak(speech, playback) => {
                 if let Some(outgoing) = &mut self.outgoing {
@@ -366,7 +387,30 @@ impl Driver {
                 let _ = reply.send(offer);
                 Ok(())
             }
+            Order::RestartIce(sockets, reply) => {
+                let mut changes = self.rtc.sdp_api();
+                changes.ice_restart(false);
+                let (offer, pending) = changes.apply().ok_or("no offer was made")?;
+                self.pending = Some(pending);
+                self.moving_to = Some(sockets);
+                let _ = reply.send(Ok(offer.to_sdp_string()));
+                Ok(())
+            }
         }
+    }
+
+    /// The answer to an ICE restart is there: the new sockets are the only ones from now on.
+    fn move_to_new_sockets(&mut self) -> Result<(), String> {
+        let Some(sockets) = self.moving_to.take() else {
+            return Ok(());
+        };
+        for (local, _) in &sockets {
+            let candidate = Candidate::host(*local, "udp").map_err(to_text)?;
+            self.rtc.add_local_candidate(candidate);
+        }
+        self.sockets = sockets;
+        self.restarting = true;
+        Ok(())
     }
 }
 

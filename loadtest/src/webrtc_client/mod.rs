@@ -234,6 +234,10 @@ pub fn call(plan: &CallPlan) -> Result<CallReport, CallError> {
 /// A call that is up.
 pub struct WebRtcCall {
     signalling: Signalling,
+    /// How it was connected, for a resume.
+    connect: Connect,
+    /// What came on sockets before this one.
+    earlier: Vec<Received>,
     peer: MediaPeer,
     call_sid: String,
     setup_ms: f64,
@@ -264,20 +268,23 @@ impl WebRtcCall {
                 "WebRTC has no L16; say opus, pcmu or pcma".to_owned(),
             ));
         }
-        let signalling = Signalling::connect(&Connect {
+        let connect = Connect {
             url: plan.signalling_url(),
             trust: plan.trust.clone(),
             token: plan.token.clone(),
             token_via: plan.token_via,
             origin: plan.origin.clone(),
             timeout: plan.step_timeout,
-        })?;
+        };
+        let signalling = Signalling::connect(&connect)?;
         signalling.wait_for_message("session", Instant::now() + plan.step_timeout, |message| {
             matches!(message, ServerMessage::Session { .. }).then_some(())
         })?;
         let peer = MediaPeer::start(plan.codec, plan.dtls, &plan.local_ips)?;
         let call = Self {
             signalling,
+            connect,
+            earlier: Vec::new(),
             peer,
             call_sid: String::new(),
             setup_ms: 0.0,
@@ -320,6 +327,60 @@ impl WebRtcCall {
     /// The gateway's name of the call; empty before it was dialled.
     pub fn call_sid(&self) -> &str {
         &self.call_sid
+    }
+
+    /// Loses the signalling socket, as a network that goes away. Media goes on.
+    pub fn lose_socket(&self) {
+        self.signalling.lose();
+    }
+
+    /// Goes on with the session on another socket; what is left of the one before comes back.
+    ///
+    /// # Errors
+    /// [`CallError`] when the session is not resumed.
+    pub fn resume(&mut self) -> Result<Signalling, CallError> {
+        let token = self
+            .signalling
+            .resume_token()
+            .ok_or_else(|| CallError::Plan("there was no resume token".to_owned()))?;
+        let signalling = Signalling::connect(&Connect {
+            token,
+            token_via: TokenVia::Resume,
+            ..self.connect.clone()
+        })?;
+        signalling.wait_for_message("session", self.deadline(), |message| {
+            matches!(message, ServerMessage::Session { .. }).then_some(())
+        })?;
+        let before = std::mem::replace(&mut self.signalling, signalling);
+        self.earlier.extend(before.received());
+        Ok(before)
+    }
+
+    /// Restarts ICE from new sockets, as a phone that changes its network: what comes to the old ones is lost. Returns once
+    /// the answer is there; the path follows.
+    ///
+    /// # Errors
+    /// [`CallError`] when the offer is refused or no socket can be bound.
+    pub fn restart_ice(&mut self, local_ips: &[IpAddr]) -> Result<(), CallError> {
+        let offer = self.peer.restart_ice(local_ips)?;
+        self.negotiate(offer)
+    }
+
+    /// How the socket of this call was connected, for tests of others.
+    pub fn connection(&self) -> &Connect {
+        &self.connect
+    }
+
+    /// Everything that came, on all sockets.
+    fn messages(&self) -> Vec<Received> {
+        let mut messages = self.earlier.clone();
+        messages.extend(self.signalling.received());
+        messages
+    }
+
+    /// The CallEvents that came, on all sockets.
+    pub fn events(&self) -> Vec<CallEvent> {
+        events_of(&self.messages())
     }
 
     /// Signalling, for whatever has no method here.
@@ -422,12 +483,17 @@ impl WebRtcCall {
     /// [`CallError::Signalling`] at the deadline of a step.
     pub fn wait_for_event(&self, event_type: EventType, count: usize) -> Result<(), CallError> {
         let what = format!("{event_type:?}");
-        self.signalling.wait_for(&what, self.deadline(), |received| {
-            let of_type = |received: &&Received| {
-                matches!(&received.message, ServerMessage::Event(event) if event.event_type == event_type)
-            };
-            (received.iter().filter(of_type).count() >= count).then_some(())
-        })?;
+        let of_type = |events: &[CallEvent]| {
+            events
+                .iter()
+                .filter(|event| event.event_type == event_type)
+                .count()
+        };
+        let earlier = of_type(&events_of(&self.earlier));
+        self.signalling
+            .wait_for(&what, self.deadline(), |received| {
+                (earlier + of_type(&events_of(received)) >= count).then_some(())
+            })?;
         Ok(())
     }
 
@@ -468,8 +534,8 @@ impl WebRtcCall {
         let recording = self.peer.recording()?;
         Ok(CallReport {
             call_sid: self.call_sid.clone(),
-            events: self.signalling.events(),
-            messages: self.signalling.received(),
+            events: self.events(),
+            messages: self.messages(),
             signalling_end,
             spoken_at_ms: self.peer.spoken_at().map(|at| recording.at_ms(at)),
             recording,
@@ -491,8 +557,7 @@ impl WebRtcCall {
     }
 
     fn count(&self, event_type: EventType) -> usize {
-        self.signalling
-            .events()
+        self.events()
             .iter()
             .filter(|event| event.event_type == event_type)
             .count()
@@ -520,6 +585,14 @@ impl WebRtcCall {
         });
         Ok(())
     }
+}
+
+fn events_of(received: &[Received]) -> Vec<CallEvent> {
+    let event = |received: &Received| match &received.message {
+        ServerMessage::Event(event) => Some(event.clone()),
+        _ => None,
+    };
+    received.iter().filter_map(event).collect()
 }
 
 fn refusal(message: &ServerMessage) -> Option<CallError> {

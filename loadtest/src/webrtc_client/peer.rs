@@ -1,7 +1,7 @@
 //! The media side of a caller: a socket for each of its addresses, one `str0m` peer, and the threads of [`super::driver`] that
 //! send every 20 ms and keep what comes.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -61,15 +61,9 @@ impl MediaPeer {
         local_ips: &[IpAddr],
     ) -> Result<Self, CallError> {
         let mut rtc = configuration(codec, dtls).build(Instant::now());
-        let mut sockets = Vec::new();
-        for local_ip in local_ips {
-            let socket = UdpSocket::bind((*local_ip, 0)).map_err(media_error)?;
-            socket
-                .set_read_timeout(Some(READ_TIMEOUT))
-                .map_err(media_error)?;
-            let local = socket.local_addr().map_err(media_error)?;
-            rtc.add_local_candidate(Candidate::host(local, "udp").map_err(media_error)?);
-            sockets.push((local, socket));
+        let sockets = bind(local_ips)?;
+        for (local, _) in &sockets {
+            rtc.add_local_candidate(Candidate::host(*local, "udp").map_err(media_error)?);
         }
         let mut changes = rtc.sdp_api();
         let mid = changes.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
@@ -94,19 +88,14 @@ impl MediaPeer {
             stop: AtomicBool::new(false),
         });
         let (wakes, wake) = mpsc::channel();
-        let mut threads = Vec::new();
-        for (local, socket) in &sockets {
-            let (local, socket) = (*local, socket.try_clone().map_err(media_error)?);
-            let (wakes, shared) = (wakes.clone(), Arc::clone(&shared));
-            threads.push(std::thread::spawn(move || {
-                read_datagrams(local, &socket, &wakes, &shared)
-            }));
-        }
+        let mut threads = read(&sockets, &wakes, &shared)?;
         let mut driver = Driver {
             rtc,
             sockets,
             mid,
             pending: Some(pending),
+            moving_to: None,
+            restarting: false,
             outgoing: None,
             sequence: u64::from(random_u16() >> 2),
             next_due: None,
@@ -141,8 +130,23 @@ impl MediaPeer {
 
     /// A further offer with another direction.
     pub(super) fn offer_direction(&self, direction: Direction) -> Result<String, CallError> {
+        self.offer_by(|reply| Order::Offer(direction, reply))
+    }
+
+    /// An offer that restarts ICE. With its answer, new sockets at `local_ips` take the place of the old ones.
+    pub(super) fn restart_ice(&mut self, local_ips: &[IpAddr]) -> Result<String, CallError> {
+        let sockets = bind(local_ips)?;
+        self.threads
+            .extend(read(&sockets, &self.wakes, &self.shared)?);
+        self.offer_by(|reply| Order::RestartIce(sockets, reply))
+    }
+
+    fn offer_by(
+        &self,
+        order: impl FnOnce(Sender<Result<String, String>>) -> Order,
+    ) -> Result<String, CallError> {
         let (reply, answer) = mpsc::channel();
-        self.order(Order::Offer(direction, reply));
+        self.order(order(reply));
         match answer.recv_timeout(Duration::from_secs(2)) {
             Ok(offer) => offer.map_err(CallError::Media),
             Err(_) => Err(CallError::Media("the media thread has ended".to_owned())),
@@ -264,6 +268,33 @@ impl Drop for MediaPeer {
             let _ = thread.join();
         }
     }
+}
+
+/// A socket at each of `local_ips`.
+fn bind(local_ips: &[IpAddr]) -> Result<Vec<(SocketAddr, UdpSocket)>, CallError> {
+    let bind = |local_ip: &IpAddr| {
+        let socket = UdpSocket::bind((*local_ip, 0))?;
+        socket.set_read_timeout(Some(READ_TIMEOUT))?;
+        Ok((socket.local_addr()?, socket))
+    };
+    let sockets: std::io::Result<_> = local_ips.iter().map(bind).collect();
+    sockets.map_err(media_error)
+}
+
+/// A thread for each socket that reads it.
+fn read(
+    sockets: &[(SocketAddr, UdpSocket)],
+    wakes: &Sender<Wake>,
+    shared: &Arc<Shared>,
+) -> Result<Vec<JoinHandle<()>>, CallError> {
+    let read = |(local, socket): &(SocketAddr, UdpSocket)| {
+        let (local, socket) = (*local, socket.try_clone().map_err(media_error)?);
+        let (wakes, shared) = (wakes.clone(), Arc::clone(shared));
+        Ok(std::thread::spawn(move || {
+            read_datagrams(local, &socket, &wakes, &shared)
+        }))
+    };
+    sockets.iter().map(read).collect()
 }
 
 fn configuration(codec: AudioCodec, dtls: DtlsChoice) -> RtcConfig {

@@ -10,6 +10,7 @@ mod forge;
 mod impaired;
 mod process;
 mod readme;
+mod resume;
 mod rtp_trunk;
 mod shards;
 mod shards_keys;

@@ -6,19 +6,21 @@
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
-use server::auth::SessionGrant;
+use server::auth::{ResumeToken, SessionGrant};
 use server::auth::session_auth::SCOPE_DIAL;
 use server::call::q850::Q850Cause;
 use server::fault::{Fault, Refusal, RefusalCode};
 use server::id::CallSid;
 use server::vendors::browser::{
-    Action, BrowserSession, CLOSE_REASON_LEN_MAX, ClientMessage, HELD_MESSAGES_MAX, Offered,
+    Action, BACKLOG_MAX, BrowserSession, CLOSE_REASON_LEN_MAX, ClientMessage, HELD_MESSAGES_MAX,
+    SessionSettings,
 };
+use shards::ShardIndex;
 
 /// Frames of one input.
 const LINES_MAX: usize = 64;
-/// What one line can lead to at most: every held message with an answer, and an end.
-const ACTIONS_MAX: usize = 2 * HELD_MESSAGES_MAX + 4;
+/// What one line can lead to at most: every held message with an answer, or all that waited for the page, and an end.
+const ACTIONS_MAX: usize = 2 * HELD_MESSAGES_MAX + BACKLOG_MAX + 4;
 
 struct Page {
     session: BrowserSession,
@@ -30,12 +32,12 @@ struct Page {
 fuzz_target!(|input: &str| {
     let now = Instant::now();
     let mut lines = input.lines();
-    let offered = match lines.next() {
-        Some("!bearer") => Offered::Bearer("token".to_owned()),
-        Some("!resume") => Offered::Resume("token".to_owned()),
-        _ => Offered::Nothing,
+    let token = (lines.next() == Some("!bearer")).then(|| "token".to_owned());
+    let settings = SessionSettings {
+        signal_grace: Duration::from_secs(15),
+        ..SessionSettings::default()
     };
-    let session = BrowserSession::new(now, offered, "session".to_owned(), Vec::new());
+    let session = BrowserSession::new(now, token, settings);
     let mut page = Page {
         session,
         now,
@@ -48,9 +50,12 @@ fuzz_target!(|input: &str| {
         page.take_actions();
         assert!(!page.closed || page.session.poll_timeout().is_none());
     }
-    page.session.handle_disconnect();
+    page.session.handle_loss(page.now, Vec::new(), false);
     page.take_actions();
-    assert!(!page.session.has_call());
+    page.now += Duration::from_secs(15);
+    page.session.handle_timeout(page.now);
+    page.take_actions();
+    assert!(!page.session.has_call() && page.session.is_over());
 });
 
 impl Page {
@@ -65,9 +70,12 @@ impl Page {
                     token_id: "1".to_owned(),
                     expires_unix_s: 1,
                 };
-                session.authenticated(self.now, Ok(grant));
+                session.authenticated(self.now, Ok(grant), Some(&resume_token()));
             }
-            "!denied" => session.authenticated(self.now, Err(refusal())),
+            "!denied" => session.authenticated(self.now, Err(refusal()), None),
+            "!lost" => session.handle_loss(self.now, Vec::new(), false),
+            "!lost with media" => session.handle_loss(self.now, Vec::new(), true),
+            "!resumed" => session.resumed(&resume_token()),
             "!answer" => session.offer_answered(Ok("v=0".to_owned())),
             "!no answer" => session.offer_answered(Err(refusal())),
             "!refused" => {
@@ -110,6 +118,11 @@ impl Page {
                 Action::Send(message) => {
                     assert!(message.to_json().starts_with(r#"{"type":""#));
                 }
+                Action::Abandon { reason } => {
+                    assert!(!reason.is_empty());
+                    self.call = false;
+                    self.closed = true;
+                }
                 Action::Close { code, reason } => {
                     assert!(code == 1000 || (1011..=1013).contains(&code) || code >= 4400);
                     assert!(reason.len() <= CLOSE_REASON_LEN_MAX);
@@ -133,6 +146,10 @@ fn call_sid() -> CallSid {
     "CS00000123456789abcdef0123456789ab"
         .parse()
         .expect("a call sid")
+}
+
+fn resume_token() -> ResumeToken {
+    ResumeToken::new(ShardIndex(0), [7; ResumeToken::ENTROPY_LEN])
 }
 
 fn refusal() -> Refusal {

@@ -1,7 +1,9 @@
-//! Any `Sec-WebSocket-Protocol`: only the dialect is taken, a credential comes from the header and is bounded.
+//! Any `Sec-WebSocket-Protocol`: only the dialect is taken, a credential comes from the header and is bounded, and a resume
+//! token has one spelling.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use server::auth::ResumeToken;
 use server::auth::session_auth::TOKEN_LEN_MAX;
 use server::vendors::browser::{Offered, RESUME_TOKEN_LEN_MAX, SUBPROTOCOL, subprotocols};
 
@@ -15,6 +17,9 @@ fuzz_target!(|header: &str| {
         Offered::Bearer(token) => ("bearer.", token, TOKEN_LEN_MAX),
         Offered::Resume(token) => ("resume.", token, RESUME_TOKEN_LEN_MAX),
     };
+    if let Ok(resume) = token.parse::<ResumeToken>() {
+        assert_eq!(resume.to_text(), *token);
+    }
     assert!((1..=len_max).contains(&token.len()));
     assert!(header.contains(&format!("{prefix}{token}")));
     assert!(!format!("{offered:?}").contains(prefix));

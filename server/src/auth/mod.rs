@@ -3,15 +3,19 @@
 //! | file | credential |
 //! | --- | --- |
 //! | [`session_auth`] | the SessionAuth token of the browser dialect |
+//! | [`resume_token`] | what a page shows to go on with a session whose socket was lost |
 //! | [`gateway_key`] | the gateway's own key, which signs tokens for operators and tests |
 //! | [`origin`] | the `Origin` header against a tenant's list |
 //!
-//! Nothing here keeps state: that a token is used once is the control thread's desk.
+//! Nothing here keeps state: that a SessionAuth token is used once is the control thread's desk; that a resume token is, the
+//! front door's.
 
 pub mod gateway_key;
 pub mod origin;
+pub mod resume_token;
 pub mod session_auth;
 
 pub use gateway_key::{GatewayKey, InvalidGatewayKey};
 pub use origin::origin_allowed;
+pub use resume_token::{InvalidResumeToken, ResumeToken, ResumeTokenDigest};
 pub use session_auth::{SessionGrant, SignError, TokenRequest, sign, verify};

@@ -129,6 +129,12 @@ const SHARD_FIGURES: &[ShardFigure] = &[
         |s| s.metrics.sessions.value(),
     ),
     (
+        "resume_tokens",
+        Kind::Gauge,
+        "Resume tokens that are good now, one per session.",
+        |s| s.metrics.resume_tokens.value(),
+    ),
+    (
         "connections",
         Kind::Gauge,
         "TCP connections that are open now, sessions included.",
@@ -163,6 +169,12 @@ const SHARD_FIGURES: &[ShardFigure] = &[
         Kind::Counter,
         "Signalling sessions opened.",
         |s| s.metrics.sessions_total.value(),
+    ),
+    (
+        "sessions_resumed_total",
+        Kind::Counter,
+        "Sessions that got another socket.",
+        |s| s.metrics.sessions_resumed.value(),
     ),
     (
         "webrtc_packets_received_total",

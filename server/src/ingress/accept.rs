@@ -15,6 +15,8 @@ use tracing::{debug, warn};
 
 use super::address_limits::AddressLimits;
 use super::connection;
+use super::line::Doorway;
+use super::resumptions::Resumptions;
 use crate::auth::GatewayKey;
 use crate::config::{GatewayConfig, ShardsConfig};
 use crate::metrics::{ConnectionRefusal, ProcessState, ShardMetrics};
@@ -47,6 +49,19 @@ pub struct Front {
     pub mesh: RefCell<MeshEnd<LiveConnection>>,
     /// What each address holds here.
     pub addresses: RefCell<AddressLimits>,
+    /// The sessions of this shard that may be resumed.
+    pub resumable: Resumable,
+}
+
+/// Which resume token opens which session of a shard.
+#[derive(Default)]
+pub struct Resumable(pub(super) RefCell<Resumptions<Rc<Doorway>>>);
+
+impl Front {
+    pub(super) fn count_resume_tokens(&self) {
+        let tokens = self.resumable.0.borrow().len();
+        self.metrics.resume_tokens.set(tokens as u64);
+    }
 }
 
 /// Accepts connections for ever; the task is dropped when the executor ends.

@@ -1,52 +1,43 @@
-//! One browser's WebSocket: frames to and from the dialect ([`crate::vendors::browser`]), the dialect's actions to the
+//! One browser's session: frames to and from the dialect ([`crate::vendors::browser`]), the dialect's actions to the
 //! switch, the switch's events back.
 //!
-//! The task waits for three things: the next frame, the next event of the switch, the dialect's deadline. What it
-//! writes has 5 s to leave; a page that reads more slowly loses its session (contracts section 4).
+//! The task waits for four things: the next frame, the next event of the switch, another socket for the session
+//! ([`super::resumptions`]), the dialect's deadline. It outlives a lost socket as long as the dialect says. What it writes
+//! has 5 s to leave; a page that reads more slowly loses its socket (contracts section 4).
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use async_tungstenite::WebSocketStream;
-use async_tungstenite::tungstenite::handshake::derive_accept_key;
-use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use async_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use async_tungstenite::tungstenite::{self, Message};
-use futures_lite::{AsyncWriteExt, FutureExt, StreamExt};
-use shards::executor::sleep;
-use shards::tls::TlsStream;
+use futures_lite::FutureExt;
+use shards::executor::{sleep, task};
 use tracing::{debug, info};
 
 use super::accept::{Front, Place};
-use super::connection::{Connection, TimedOut, linger, within};
+use super::connection::Connection;
 use super::http::{self, RequestHead};
-use crate::auth::{self, SessionGrant};
+use super::line::{Doorway, Line, WriteFailure};
+use super::resumptions::Spent;
+use crate::auth::{self, ResumeToken, ResumeTokenDigest, SessionGrant};
 use crate::call::q850::Q850Cause;
 use crate::config::TenantConfig;
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::metrics::ConnectionRefusal;
 use crate::switch::mailbox::{Mailbox, SessionEvent};
-use crate::switch::{DialRequest, SessionKey};
+use crate::switch::{DialRequest, SessionEnd, SessionKey};
 use crate::vendors::browser::{
-    Action, BrowserSession, CLOSE_REASON_LEN_MAX, MESSAGE_LEN_MAX, SUBPROTOCOL, subprotocols,
+    Action, BrowserSession, MESSAGE_LEN_MAX, Offered, SUBPROTOCOL, ServerMessage, SessionSettings,
+    says_goodbye, subprotocols,
 };
 
-/// A socket that stays full for so long is closed and counted.
-const WRITE_WITHIN: Duration = Duration::from_secs(5);
-/// tungstenite's defaults take 128 KiB of every socket and let writes grow without end.
-const READ_BUFFER_BYTES: usize = 4 << 10;
-const WRITE_BUFFER_BYTES_MAX: usize = 64 << 10;
-/// A ping goes out when nothing has been heard for so long; twice as long, and the socket is lost.
-const PING_AFTER: Duration = Duration::from_secs(20);
-
-/// Runs the session of an admitted head until its socket closes.
+/// Runs what an admitted head asks for: a new session until its end, or another socket for one that is there.
 pub(super) async fn run(
     front: Rc<Front>,
     connection: Connection,
     head: RequestHead,
     tenant: Arc<TenantConfig>,
-    _place: Place,
+    place: Place,
 ) {
     let offered = match head.websocket_protocols.as_deref().map(subprotocols) {
         Some(Ok(offered)) => offered,
@@ -64,98 +55,110 @@ pub(super) async fn run(
         }
     };
     let peer = connection.peer;
-    let Some(socket) = upgrade(connection, &head).await else {
+    let Some(line) = Line::upgrade(connection, &head, place).await else {
         return;
     };
-    let (key, mailbox) = front.switch.open_session(Arc::clone(&tenant));
-    let session_id = format!("{}-{}-{}", front.shard.0, key.0, random_hex());
-    let ice_servers = front.config.webrtc.ice_servers.clone();
-    let mut session = Session {
-        dialect: BrowserSession::new(Instant::now(), offered, session_id, ice_servers),
-        open: OpenSession { front, key },
-        socket,
-        mailbox,
-        tenant,
-        origin: head.origin,
-        last_heard: Instant::now(),
-        pinged: false,
-        broken: false,
+    let token = match offered {
+        Offered::Resume(token) => {
+            return resume(&front, line, &token, &tenant, head.origin.as_deref()).await;
+        }
+        Offered::Bearer(token) => Some(token),
+        Offered::Nothing => None,
     };
+    let mut session = Session::open(front, line, token, tenant, head.origin);
     debug!(%peer, tenant_id = %session.tenant.tenant_id, shard = session.open.front.shard.0, "session opened");
     session.run().await;
 }
 
-/// Says a refusal that a page must be able to read: 101, then a close with its code.
-pub(super) async fn refuse(connection: Connection, head: &RequestHead, refusal: Refusal) {
-    let Some(mut socket) = upgrade(connection, head).await else {
-        return;
-    };
-    let _ = within(
-        WRITE_WITHIN,
-        close(&mut socket, refusal.code.close_code(), &refusal.message),
-    )
-    .await;
+/// The text of the resume token that a head offers, if it does.
+pub(super) fn offered_resume(head: &RequestHead) -> Option<String> {
+    match subprotocols(head.websocket_protocols.as_deref()?) {
+        Ok(Offered::Resume(token)) => Some(token),
+        Ok(Offered::Nothing | Offered::Bearer(_)) | Err(_) => None,
+    }
 }
 
-type Socket = WebSocketStream<TlsStream>;
-
-/// The 101, written by ourselves because the caller may have sent frames behind its head already.
-async fn upgrade(connection: Connection, head: &RequestHead) -> Option<Socket> {
-    let Connection { mut tls, read, .. } = connection;
-    let accept_key = derive_accept_key(head.websocket_key.as_deref()?.as_bytes());
-    let offers_dialect = head
-        .websocket_protocols
-        .as_deref()
-        .is_some_and(|list| list.split(',').any(|name| name.trim() == SUBPROTOCOL));
-    // Never more than the dialect's name: what stands beside it is a credential.
-    let answer = http::switching_protocols(&accept_key, offers_dialect.then_some(SUBPROTOCOL));
-    let write = async {
-        tls.write_all(answer.as_bytes()).await?;
-        tls.flush().await
-    };
-    match within(WRITE_WITHIN, write).await {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) | Err(TimedOut) => return None,
+/// Hands `line` to the session that `token` opens, or says why it opens none.
+async fn resume(
+    front: &Front,
+    line: Line,
+    token: &str,
+    tenant: &TenantConfig,
+    origin: Option<&str>,
+) {
+    let taken = front
+        .resumable
+        .0
+        .borrow_mut()
+        .take(token, &tenant.tenant_id, origin);
+    front.count_resume_tokens();
+    match taken {
+        Ok(doorway) => {
+            front.metrics.sessions_resumed.increment();
+            doorway.enter(line);
+        }
+        Err(refusal) => {
+            front.metrics.refused(ConnectionRefusal::Resume);
+            info!(tenant_id = %tenant.tenant_id, shard = front.shard.0, code = refusal.code.as_str(),
+                reason = refusal.message, "resume refused");
+            line.refuse(&refusal).await;
+        }
     }
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
-        .max_message_size(Some(MESSAGE_LEN_MAX))
-        .max_frame_size(Some(MESSAGE_LEN_MAX));
-    let leftover = read.get(head.len..).unwrap_or_default().to_vec();
-    Some(WebSocketStream::from_partially_read(tls, leftover, Role::Server, Some(config)).await)
+}
+
+/// Says a refusal that a page must be able to read: 101, then a close with its code.
+pub(super) async fn refuse(
+    connection: Connection,
+    head: &RequestHead,
+    refusal: Refusal,
+    place: Place,
+) {
+    if let Some(mut line) = Line::upgrade(connection, head, place).await {
+        let _ = line
+            .close(refusal.code.close_code(), &refusal.message)
+            .await;
+    }
 }
 
 /// One session's state while its task runs.
 struct Session {
     dialect: BrowserSession,
     open: OpenSession,
-    socket: Socket,
+    /// None between two sockets.
+    line: Option<Line>,
+    doorway: Rc<Doorway>,
     mailbox: Rc<Mailbox>,
     tenant: Arc<TenantConfig>,
     origin: Option<String>,
-    last_heard: Instant,
-    pinged: bool,
-    /// A frame could not be read; nothing behind it can be.
-    broken: bool,
 }
 
-/// The session's place in the switch; closed when dropped, also after a panic.
+/// The session's place in the switch and its resume token; both given back when dropped, also after a panic.
 struct OpenSession {
     front: Rc<Front>,
     key: SessionKey,
+    resume_token: Option<ResumeTokenDigest>,
+    end: SessionEnd,
 }
 
 impl Drop for OpenSession {
     fn drop(&mut self) {
-        self.front.switch.close_session(self.key);
+        if let Some(token) = self.resume_token.take() {
+            let why = match self.end {
+                SessionEnd::Lost(_) => Spent::Expired,
+                SessionEnd::Closed => Spent::Ended,
+            };
+            self.front.resumable.0.borrow_mut().retire(token, why);
+            self.front.count_resume_tokens();
+        }
+        let end = std::mem::replace(&mut self.end, SessionEnd::Closed);
+        self.front.switch.close_session(self.key, end);
     }
 }
 
 enum Input {
     Frame(Option<Result<Message, tungstenite::Error>>),
     Event(Option<SessionEvent>),
+    Arrival(Box<Line>),
     Deadline,
 }
 
@@ -163,9 +166,42 @@ enum Input {
 type Flow = std::ops::ControlFlow<()>;
 
 impl Session {
+    fn open(
+        front: Rc<Front>,
+        line: Line,
+        token: Option<String>,
+        tenant: Arc<TenantConfig>,
+        origin: Option<String>,
+    ) -> Self {
+        let (key, mailbox) = front.switch.open_session(Arc::clone(&tenant));
+        let server = &front.config.server;
+        let settings = SessionSettings {
+            session_id: format!("{}-{}-{}", front.shard.0, key.0, random_hex()),
+            ice_servers: front.config.webrtc.ice_servers.clone(),
+            signal_grace: Duration::from_millis(server.signal_grace_ms.into()),
+        };
+        Self {
+            dialect: BrowserSession::new(Instant::now(), token, settings),
+            open: OpenSession {
+                front,
+                key,
+                resume_token: None,
+                end: SessionEnd::Closed,
+            },
+            line: Some(line),
+            doorway: Rc::default(),
+            mailbox,
+            tenant,
+            origin,
+        }
+    }
+
     async fn run(&mut self) {
         loop {
             if self.carry_out_actions().await.is_break() {
+                return;
+            }
+            if self.line.is_none() && self.dialect.is_over() {
                 return;
             }
             if self.next_input().await.is_break() {
@@ -175,68 +211,136 @@ impl Session {
     }
 
     async fn next_input(&mut self) -> Flow {
-        let ping_due = self.last_heard
-            + if self.pinged {
-                2 * PING_AFTER
-            } else {
-                PING_AFTER
-            };
-        let due = self
-            .dialect
-            .poll_timeout()
-            .map_or(ping_due, |due| due.min(ping_due));
-        let frame = async { Input::Frame(self.socket.next().await) };
+        let ping_due = self.line.as_ref().map(Line::ping_due);
+        let due = ping_due
+            .into_iter()
+            .chain(self.dialect.poll_timeout())
+            .min();
+        let frame = async {
+            match &mut self.line {
+                Some(line) => Input::Frame(line.next().await),
+                None => std::future::pending().await,
+            }
+        };
         let event = async { Input::Event(self.mailbox.receive().await) };
+        let arrival = async { Input::Arrival(Box::new(self.doorway.next().await)) };
         let deadline = async {
-            sleep(due.saturating_duration_since(Instant::now())).await;
+            match due {
+                Some(due) => sleep(due.saturating_duration_since(Instant::now())).await,
+                None => std::future::pending().await,
+            }
             Input::Deadline
         };
-        match event.or(frame).or(deadline).await {
-            Input::Event(Some(event)) => self.handle_event(event),
-            Input::Event(None) => self.slow_reader(),
-            Input::Frame(Some(Ok(Message::Close(_)))) => self.answer_close().await,
+        match event.or(arrival).or(frame).or(deadline).await {
+            Input::Event(Some(event)) => return self.handle_event(event),
+            Input::Event(None) => return self.slow_reader(),
+            Input::Arrival(line) => self.take_over(*line),
+            Input::Frame(Some(Ok(Message::Close(frame)))) => {
+                return self
+                    .handle_close(frame.map(|frame| frame.code.into()))
+                    .await;
+            }
             Input::Frame(Some(Ok(message))) => self.handle_frame(message),
             Input::Frame(Some(Err(error))) => self.handle_broken_frame(&error),
-            Input::Frame(None) => Flow::Break(()),
+            Input::Frame(None) => self.lose_line(None),
             Input::Deadline => self.handle_deadline(ping_due).await,
         }
+        Flow::Continue(())
     }
 
-    fn handle_frame(&mut self, message: Message) -> Flow {
-        let now = Instant::now();
-        self.last_heard = now;
-        self.pinged = false;
+    fn handle_frame(&mut self, message: Message) {
+        if let Some(line) = &mut self.line {
+            line.heard(Instant::now());
+        }
         match message {
             Message::Text(text) => self.dialect.handle_text(&text),
             Message::Binary(_) => self.dialect.handle_binary(),
             Message::Close(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
+    }
+
+    /// The page closes its socket: for good, or to come back on another.
+    async fn handle_close(&mut self, code: Option<u16>) -> Flow {
+        if let Some(line) = &mut self.line {
+            line.answer_close().await;
+        }
+        if says_goodbye(code) {
+            return Flow::Break(());
+        }
+        self.lose_line(None);
         Flow::Continue(())
     }
 
-    /// The page closes: its frame is answered (RFC 6455 section 5.5.1), or the page would take the end for a loss (1006).
-    async fn answer_close(&mut self) -> Flow {
-        // Reading on sends the answer that tungstenite has ready.
-        let answered = async { while let Some(Ok(_)) = self.socket.next().await {} };
-        // A page that does not take it loses nothing but its answer.
-        let _ = within(WRITE_WITHIN, answered).await;
-        Flow::Break(())
-    }
-
     /// What tungstenite could not read: the caller's fault, unless the socket is gone.
-    fn handle_broken_frame(&mut self, error: &tungstenite::Error) -> Flow {
+    fn handle_broken_frame(&mut self, error: &tungstenite::Error) {
         let message = match error {
             tungstenite::Error::Capacity(_) => {
                 format!("a message is longer than {MESSAGE_LEN_MAX} bytes")
             }
+            // The socket's end in the middle of a session; RFC 6455 wants a close frame before it.
+            tungstenite::Error::Protocol(
+                tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+            ) => return self.lose_line(None),
             tungstenite::Error::Protocol(error) => format!("not a WebSocket frame: {error}"),
             tungstenite::Error::Utf8(_) => "a text frame is not UTF-8".to_owned(),
-            _ => return Flow::Break(()),
+            _ => return self.lose_line(None),
         };
-        self.broken = true;
+        if let Some(line) = &mut self.line {
+            line.broken = true;
+        }
         self.dialect
             .refuse(Refusal::new(RefusalCode::Malformed, Fault::Caller, message));
-        Flow::Continue(())
+    }
+
+    /// The socket is gone; `unsent` did not leave on it. The dialect decides whether the session waits for another.
+    fn lose_line(&mut self, unsent: Option<ServerMessage>) {
+        self.line = None;
+        let open = &self.open;
+        let media = open.front.switch.is_media_connected(open.key);
+        self.dialect
+            .handle_loss(Instant::now(), unsent.into_iter().collect(), media);
+        if self.dialect.waits_for_page() {
+            info!(tenant_id = %self.tenant.tenant_id, shard = open.front.shard.0, session = open.key.0,
+                "signalling socket lost; the session waits for another");
+        }
+    }
+
+    /// The page has come back. A socket that it left behind, dead or not, is told and closed aside.
+    fn take_over(&mut self, line: Line) {
+        if let Some(mut left_behind) = self.line.replace(line) {
+            let close = async move {
+                let code = RefusalCode::CallExists.close_code();
+                let _ = left_behind
+                    .close(code, "the session goes on on another socket")
+                    .await;
+            };
+            let metrics = Arc::clone(&self.open.front.metrics);
+            task("closing socket", close, move |_| metrics.panics.increment());
+            self.dialect.handle_loss(Instant::now(), Vec::new(), true);
+        }
+        let token = self.issue_resume_token();
+        self.dialect.resumed(&token);
+        info!(tenant_id = %self.tenant.tenant_id, shard = self.open.front.shard.0, session = self.open.key.0,
+            "session resumed");
+    }
+
+    /// The token for the next resume, in place of the one before.
+    fn issue_resume_token(&mut self) -> ResumeToken {
+        let front = &self.open.front;
+        let token = ResumeToken::new(front.shard, random());
+        let mut resumptions = front.resumable.0.borrow_mut();
+        if let Some(before) = self.open.resume_token.replace(token.digest()) {
+            resumptions.retire(before, Spent::Ended);
+        }
+        resumptions.issue(
+            &token,
+            self.tenant.tenant_id.clone(),
+            self.origin.clone(),
+            Rc::clone(&self.doorway),
+        );
+        drop(resumptions);
+        front.count_resume_tokens();
+        token
     }
 
     fn handle_event(&mut self, event: SessionEvent) -> Flow {
@@ -251,6 +355,8 @@ impl Session {
             SessionEvent::MediaFailed(refusal) => self.dialect.refuse(refusal),
             SessionEvent::Statistics(statistics) => self.dialect.stats(*statistics),
             SessionEvent::Drain => self.dialect.draining(),
+            // Nobody will come back to a gateway that is gone.
+            SessionEvent::Stop if self.line.is_none() => return Flow::Break(()),
             SessionEvent::Stop => {
                 let refusal = Refusal::new(RefusalCode::Draining, Fault::Us, "the gateway stops");
                 self.dialect.refuse(refusal);
@@ -259,18 +365,15 @@ impl Session {
         Flow::Continue(())
     }
 
-    async fn handle_deadline(&mut self, ping_due: Instant) -> Flow {
+    async fn handle_deadline(&mut self, ping_due: Option<Instant>) {
         let now = Instant::now();
         self.dialect.handle_timeout(now);
-        if now < ping_due {
-            return Flow::Continue(());
+        if let Some(line) = &mut self.line
+            && ping_due.is_some_and(|due| due <= now)
+            && let Err(failure) = line.ping().await
+        {
+            self.handle_write_failure(failure, None);
         }
-        if self.pinged {
-            debug!("a signalling socket answered no ping");
-            return Flow::Break(());
-        }
-        self.pinged = true;
-        self.send(Message::Ping(Default::default())).await
     }
 
     async fn carry_out_actions(&mut self) -> Flow {
@@ -288,7 +391,11 @@ impl Session {
         match action {
             Action::Authenticate { token } => {
                 let granted = self.authenticate(&token.0).await;
-                self.dialect.authenticated(Instant::now(), granted);
+                let grace_ms = self.open.front.config.server.signal_grace_ms;
+                let resume_token =
+                    (granted.is_ok() && grace_ms > 0).then(|| self.issue_resume_token());
+                self.dialect
+                    .authenticated(Instant::now(), granted, resume_token.as_ref());
             }
             Action::Offer { sdp } => {
                 let answer = switch.offer(key, &sdp);
@@ -338,23 +445,46 @@ impl Session {
                         .ended(Q850Cause::NORMAL, "there was no call any more");
                 }
             }
-            Action::Send(message) => return self.send(Message::text(message.to_json())).await,
-            Action::Close { code, reason } => {
-                if within(WRITE_WITHIN, close(&mut self.socket, code, &reason))
-                    .await
-                    .is_err()
-                {
-                    self.open
-                        .front
-                        .metrics
-                        .refused(ConnectionRefusal::SlowReader);
-                } else if self.broken {
-                    linger(self.socket.get_mut()).await;
-                }
+            Action::Send(message) => self.say(message).await,
+            Action::Close { code, reason } => return self.close(code, &reason).await,
+            Action::Abandon { reason } => {
+                info!(tenant_id = %self.tenant.tenant_id, shard = self.open.front.shard.0, reason, "session given up");
+                self.open.end = SessionEnd::Lost(reason);
                 return Flow::Break(());
             }
         }
         Flow::Continue(())
+    }
+
+    async fn say(&mut self, message: ServerMessage) {
+        let Some(line) = &mut self.line else {
+            return self.lose_line(Some(message));
+        };
+        if let Err(failure) = line.send(&message).await {
+            self.handle_write_failure(failure, Some(message));
+        }
+    }
+
+    async fn close(&mut self, code: u16, reason: &str) -> Flow {
+        if let Some(line) = &mut self.line
+            && let Err(WriteFailure::Full) = line.close(code, reason).await
+        {
+            self.open
+                .front
+                .metrics
+                .refused(ConnectionRefusal::SlowReader);
+        }
+        Flow::Break(())
+    }
+
+    fn handle_write_failure(&mut self, failure: WriteFailure, unsent: Option<ServerMessage>) {
+        match failure {
+            WriteFailure::Gone(error) => debug!(%error, "a signalling socket is lost"),
+            WriteFailure::Full => {
+                self.count_slow_reader();
+            }
+        }
+        self.lose_line(unsent);
     }
 
     /// The events of a refused call go out before its refusal.
@@ -417,45 +547,30 @@ impl Session {
         granted
     }
 
-    async fn send(&mut self, message: Message) -> Flow {
-        match within(WRITE_WITHIN, self.socket.send(message)).await {
-            Ok(Ok(())) => Flow::Continue(()),
-            Ok(Err(error)) => {
-                debug!(%error, "a signalling socket can't be written");
-                Flow::Break(())
-            }
-            Err(TimedOut) => self.slow_reader(),
-        }
-    }
-
-    fn slow_reader(&self) -> Flow {
+    fn count_slow_reader(&self) {
         self.open
             .front
             .metrics
             .refused(ConnectionRefusal::SlowReader);
-        info!(tenant_id = %self.tenant.tenant_id, "a page reads too slowly; its session is closed");
+        info!(tenant_id = %self.tenant.tenant_id, "a page reads too slowly; its socket is closed");
+    }
+
+    /// The mailbox is full: nothing that is told from now on would reach the page.
+    fn slow_reader(&self) -> Flow {
+        self.count_slow_reader();
         Flow::Break(())
     }
 }
 
-/// Sends a close frame and waits for the peer's, so that the code is not lost to a reset.
-async fn close(socket: &mut Socket, code: u16, reason: &str) -> Result<(), tungstenite::Error> {
-    let mut end = reason.len().min(CLOSE_REASON_LEN_MAX);
-    while !reason.is_char_boundary(end) {
-        end -= 1;
-    }
-    let frame = CloseFrame {
-        code: CloseCode::from(code),
-        reason: reason[..end].to_owned().into(),
-    };
-    socket.close(Some(frame)).await?;
-    while let Some(Ok(_)) = socket.next().await {}
-    Ok(())
+fn random_hex() -> String {
+    let bytes: [u8; 8] = random();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn random_hex() -> String {
-    let mut bytes = [0; 8];
-    // A session id is a name, not a secret: without randomness it is still unique on its shard.
-    let _ = getrandom::fill(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // Invariant: getrandom fails only on kernels without it, which can't run io_uring either.
+    #[expect(clippy::expect_used, reason = "see the line above")]
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    bytes
 }

@@ -22,7 +22,7 @@ use super::accept::{Front, Pending, Place};
 use super::http::{self, HeadError, RequestHead};
 use super::route::{Route, Vendor, route};
 use super::{browser_socket, page};
-use crate::auth::origin_allowed;
+use crate::auth::{ResumeToken, origin_allowed};
 use crate::config::TenantConfig;
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::id::TenantId;
@@ -259,10 +259,19 @@ async fn signal(
                         .answer(&http::refusal_response_with_status(&refusal, status))
                         .await;
                 }
-                Told::ByClose(refusal) => browser_socket::refuse(connection, &head, refusal).await,
+                Told::ByClose(refusal) => {
+                    browser_socket::refuse(connection, &head, refusal, place).await;
+                }
             };
         }
     };
+    if let Some(shard) = resumed_shard(&head).filter(|shard| shard.0 < front.shards) {
+        // The call's own shard, which need not be the first that the tenant's hash names.
+        if shard == front.shard {
+            return browser_socket::run(front, connection, head, admitted.tenant, place).await;
+        }
+        return hand_off(&front, connection, shard).await;
+    }
     let owners: SmallVec<[ShardIndex; 4]> =
         owner::owners(tenant_id.as_str(), front.shards, admitted.spread).collect();
     if owners.contains(&front.shard) {
@@ -270,6 +279,12 @@ async fn signal(
     }
     let owner = owners[usize::from(connection.peer.port()) % owners.len()];
     hand_off(&front, connection, owner).await;
+}
+
+/// The shard that a head's resume token names.
+fn resumed_shard(head: &RequestHead) -> Option<ShardIndex> {
+    let token: ResumeToken = browser_socket::offered_resume(head)?.parse().ok()?;
+    Some(token.shard())
 }
 
 struct Admitted {
@@ -293,7 +308,10 @@ fn admit(
         let refusal = Refusal::new(code, fault, message);
         Told::ByStatus(refusal, code.http_status())
     };
-    if front.state.draining.load(Ordering::Relaxed) {
+    let browser = vendor == Vendor::Browser;
+    let resumes = browser && browser_socket::offered_resume(head).is_some();
+    // Calls go on while the gateway drains, so their pages may come back.
+    if front.state.draining.load(Ordering::Relaxed) && !resumes {
         let told = by_status(
             RefusalCode::Draining,
             Fault::Us,
@@ -301,7 +319,6 @@ fn admit(
         );
         return Err((ConnectionRefusal::Draining, told));
     }
-    let browser = vendor == Vendor::Browser;
     let tenant = front
         .config
         .tenants

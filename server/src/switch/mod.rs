@@ -37,7 +37,7 @@ use shards::wheel::TimerWheel;
 use slab::Slab;
 
 pub use local_addresses::interface_addresses;
-pub use sessions::DialRequest;
+pub use sessions::{DialRequest, SessionEnd};
 
 use crate::call::rings::ToControl;
 use crate::config::{GatewayConfig, ShardsConfig};

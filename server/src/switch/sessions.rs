@@ -12,6 +12,7 @@ use tracing::debug;
 use super::calls::HangUp;
 use super::mailbox::{Mailbox, SessionEvent};
 use super::{CallKey, SessionKey, Switch, SwitchHandle, Timer, entropy, ntp_now};
+use crate::call::q850::Q850Cause;
 use crate::call::rings::Question;
 use crate::config::{TenantConfig, TrunkConfig};
 use crate::fault::{Fault, Refusal, RefusalCode};
@@ -30,6 +31,28 @@ pub struct DialRequest {
     pub call_from: String,
     /// Echoed in every CallEvent.
     pub client_id: String,
+}
+
+/// How a session ends, for the record of a call that is live then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// The page closed its socket, and said so.
+    Closed,
+    /// The socket was lost, and the session not resumed: why it was given up.
+    Lost(String),
+}
+
+impl From<SessionEnd> for HangUp {
+    fn from(end: SessionEnd) -> Self {
+        match end {
+            SessionEnd::Closed => Self::caller("the caller's signalling socket was closed"),
+            SessionEnd::Lost(text) => Self {
+                cause: Q850Cause::TIMER_EXPIRY,
+                fault: Fault::Caller,
+                text,
+            },
+        }
+    }
 }
 
 /// One signalling session.
@@ -68,15 +91,17 @@ impl SwitchHandle {
         (SessionKey(key), mailbox)
     }
 
-    /// Ends a session and its call. A lost socket can't be resumed yet, so it is an end like any other.
-    pub fn close_session(&self, key: SessionKey) {
+    /// Ends a session and its call.
+    pub fn close_session(&self, key: SessionKey, end: SessionEnd) {
         let mut switch = self.0.borrow_mut();
-        switch.remove_session(
-            Instant::now(),
-            key,
-            HangUp::caller("the caller's signalling socket was closed"),
-        );
+        switch.remove_session(Instant::now(), key, end.into());
         switch.flush_now();
+    }
+
+    /// Whether the session's media leg has its keys.
+    pub fn is_media_connected(&self, key: SessionKey) -> bool {
+        let switch = self.0.borrow();
+        (switch.sessions.get(key.0)).is_some_and(|session| session.connected)
     }
 
     /// Checks and counts a trickled candidate; an ICE-lite agent learns addresses from checks alone.

@@ -11,6 +11,7 @@ use crate::metrics::Gauge;
 const FAMILIES: &[&str] = &[
     "calls gauge",
     "sessions gauge",
+    "resume_tokens gauge",
     "connections gauge",
     "handshakes_pending gauge",
     "peers gauge",
@@ -18,6 +19,7 @@ const FAMILIES: &[&str] = &[
     "slab_entries gauge",
     "calls_total counter",
     "sessions_total counter",
+    "sessions_resumed_total counter",
     "webrtc_packets_received_total counter",
     "webrtc_packets_sent_total counter",
     "trunk_packets_received_total counter",
@@ -135,6 +137,7 @@ fn each_counter_shows_under_its_own_name() {
     let expected: &[(&Gauge, &str)] = &[
         (&shard.calls, "calls"),
         (&shard.sessions, "sessions"),
+        (&shard.resume_tokens, "resume_tokens"),
         (&shard.connections, "connections"),
         (&shard.handshakes_pending, "handshakes_pending"),
         (&shard.peers, "peers"),
@@ -142,6 +145,7 @@ fn each_counter_shows_under_its_own_name() {
         (&shard.slab_entries, "slab_entries"),
         (&shard.calls_total, "calls_total"),
         (&shard.sessions_total, "sessions_total"),
+        (&shard.sessions_resumed, "sessions_resumed_total"),
         (
             &shard.webrtc_packets_received,
             "webrtc_packets_received_total",

@@ -211,10 +211,10 @@ impl fmt::Debug for ClientMessage {
     reason = "the fields are the dialect's own; the variants say what they tell"
 )]
 pub enum ServerMessage {
-    /// The token was accepted.
+    /// The token was accepted, or the session resumed.
     Session {
         session_id: String,
-        /// For the next socket, if this one is lost; absent as long as sessions can't be resumed.
+        /// For the next socket, if this one is lost; absent when `signal_grace_ms` is 0.
         #[serde(skip_serializing_if = "Option::is_none")]
         resume_token: Option<String>,
         /// How long the token is good after the loss.
@@ -256,6 +256,16 @@ impl ServerMessage {
     pub fn to_json(&self) -> String {
         // No map with other keys than texts, no failing serialiser: it can't fail.
         serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl From<&Refusal> for ServerMessage {
+    fn from(refusal: &Refusal) -> Self {
+        Self::Error {
+            code: Cow::Borrowed(refusal.code.as_str()),
+            message: refusal.message.clone(),
+            fault: refusal.fault,
+        }
     }
 }
 

@@ -17,8 +17,11 @@
 //! | | | [`BrowserSession::digit`] | `dtmf` |
 //! | `hangup` | [`Action::Hangup`] | CHANNEL_HANGUP_COMPLETE, [`BrowserSession::ended`] | `event`, `bye`, close 1000 |
 //! | `ping` | | | `pong` |
+//! | a new `offer` in a call | [`Action::Offer`]: hold, another direction, an ICE restart | [`BrowserSession::offer_answered`] | `answer` |
+//! | `resume.<resume_token>` in the handshake of another socket | | [`BrowserSession::resumed`] | `session`, then what it missed |
+//! | nothing: the socket is lost | [`Action::Abandon`] once `signal_grace_ms` is over | [`BrowserSession::handle_loss`] | |
 //!
-//! Resume and ICE restart are not part of this version: a lost socket ends its call.
+//! A close frame without a code, with 1000 or 1001 hangs up; every other end of a socket is a loss ([`says_goodbye`]).
 
 mod messages;
 mod session;

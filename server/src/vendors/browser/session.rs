@@ -2,6 +2,10 @@
 //!
 //! Frames, answers of our side and `now` come in; [`Action`]s go out, to be carried out in their order. The session
 //! knows what may be said when; whether a token, an offer or a call is good is decided elsewhere.
+//!
+//! A session outlives a lost socket for a while ([`resume`]): what it has to say then waits for the next one.
+
+mod resume;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -11,13 +15,14 @@ use super::messages::{
     CallStats, ClientMessage, DIGIT_MS_DEFAULT, DIGIT_MS_MAX, DIGIT_MS_MIN, DIGITS_MAX,
     IceCandidate, IceServer, MESSAGE_LEN_MAX, ServerMessage,
 };
-use super::subprotocol::Offered;
-use crate::auth::SessionGrant;
 use crate::auth::session_auth::SCOPE_DIAL;
+use crate::auth::{ResumeToken, SessionGrant};
 use crate::call::CallEvent;
 use crate::call::q850::Q850Cause;
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::id::{CallSid, TrunkId};
+use resume::Line;
+pub use resume::{BACKLOG_MAX, says_goodbye};
 
 /// How long a page has to send its token.
 pub const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,8 +67,10 @@ pub enum Action {
     Hangup,
     /// Send a text frame.
     Send(ServerMessage),
-    /// Close the socket. The last action.
+    /// Close the socket. The last action, unless [`BrowserSession::handle_loss`] finds that the page did not hear the end.
     Close { code: u16, reason: String },
+    /// The page is gone for good: end its call, if there is one, for this reason. The last action.
+    Abandon { reason: String },
 }
 
 /// A token on its way to be checked. `Debug` shows nothing of it.
@@ -81,11 +88,22 @@ impl std::fmt::Debug for AuthToken {
 #[error("the session can't take a call now")]
 pub struct NotAvailable;
 
-/// The state machine of one socket.
+/// What a session is opened with.
+#[derive(Debug, Clone, Default)]
+pub struct SessionSettings {
+    /// Names the session in logs and to the page.
+    pub session_id: String,
+    /// STUN and TURN URLs for the page.
+    pub ice_servers: Vec<String>,
+    /// How long the session waits for another socket after the loss of one; zero: not at all.
+    pub signal_grace: Duration,
+}
+
+/// The state machine of one session.
 #[derive(Debug)]
 pub struct BrowserSession {
-    session_id: String,
-    ice_servers: Vec<String>,
+    settings: SessionSettings,
+    line: Line,
     state: State,
     deadline: Option<Instant>,
     grant: Option<SessionGrant>,
@@ -94,6 +112,10 @@ pub struct BrowserSession {
     /// Messages, each with its length, that came while a token or the first offer was being checked.
     held: VecDeque<(ClientMessage, usize)>,
     actions: VecDeque<Action>,
+    /// What the page has to hear when it comes back.
+    backlog: VecDeque<ServerMessage>,
+    /// The close that ends the session, once there is one.
+    farewell: Option<Action>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +127,8 @@ enum State {
     /// The first offer is being answered.
     Negotiating,
     Ready,
+    /// It ended while the page was away: the last words wait for it.
+    Parted,
     /// Everything was said; inputs are ignored.
     Ended,
 }
@@ -119,17 +143,11 @@ enum Call {
 }
 
 impl BrowserSession {
-    /// A session on a socket that was just upgraded. `session_id` names it in logs and to the page; `ice_servers` are
-    /// STUN and TURN URLs for the page. A resume token is no credential in this version and refused.
-    pub fn new(
-        now: Instant,
-        offered: Offered,
-        session_id: String,
-        ice_servers: Vec<String>,
-    ) -> Self {
+    /// A session on a socket that was just upgraded, with the SessionAuth token of its handshake if there was one.
+    pub fn new(now: Instant, token: Option<String>, settings: SessionSettings) -> Self {
         let mut session = Self {
-            session_id,
-            ice_servers,
+            settings,
+            line: Line::Up,
             state: State::WaitingForToken,
             deadline: Some(now + TOKEN_TIMEOUT),
             grant: None,
@@ -137,15 +155,11 @@ impl BrowserSession {
             draining: false,
             held: VecDeque::new(),
             actions: VecDeque::new(),
+            backlog: VecDeque::new(),
+            farewell: None,
         };
-        match offered {
-            Offered::Nothing => {}
-            Offered::Bearer(token) => session.authenticate(token),
-            Offered::Resume(_) => session.refuse(Refusal::new(
-                RefusalCode::TokenInvalid,
-                Fault::Caller,
-                "there is no session to resume: open a new one",
-            )),
+        if let Some(token) = token {
+            session.authenticate(token);
         }
         session
     }
@@ -167,11 +181,15 @@ impl BrowserSession {
 
     /// When [`BrowserSession::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline
+        let own = self.deadline.filter(|_| self.state != State::Parted);
+        own.into_iter().chain(self.given_up_at()).min()
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.given_up_at().is_some_and(|at| at <= now) {
+            return self.give_up();
+        }
         if self.deadline.is_none_or(|deadline| now < deadline) {
             return;
         }
@@ -202,14 +220,13 @@ impl BrowserSession {
         self.refuse(malformed("the dialect has no binary frames"));
     }
 
-    /// The page closed the socket, or it was lost. Without resume this ends the call.
-    pub fn handle_disconnect(&mut self) {
-        self.hang_up();
-        self.end();
-    }
-
-    /// The answer to [`Action::Authenticate`].
-    pub fn authenticated(&mut self, now: Instant, result: Result<SessionGrant, Refusal>) {
+    /// The answer to [`Action::Authenticate`], with the token for a later resume.
+    pub fn authenticated(
+        &mut self,
+        now: Instant,
+        result: Result<SessionGrant, Refusal>,
+        resume_token: Option<&ResumeToken>,
+    ) {
         if self.state != State::Authenticating {
             return;
         }
@@ -220,17 +237,8 @@ impl BrowserSession {
                 self.grant = Some(grant);
                 self.state = State::WaitingForOffer;
                 self.deadline = Some(now + OFFER_TIMEOUT);
-                let urls = std::mem::take(&mut self.ice_servers);
-                let ice_servers = urls
-                    .into_iter()
-                    .map(|url| IceServer { urls: vec![url] })
-                    .collect();
-                self.send(ServerMessage::Session {
-                    session_id: self.session_id.clone(),
-                    resume_token: None,
-                    resume_within_ms: None,
-                    ice_servers,
-                });
+                let session = self.session_message(resume_token);
+                self.send(session);
                 self.handle_held();
             }
         }
@@ -325,16 +333,20 @@ impl BrowserSession {
     /// The gateway drains: a session without a call ends now, one with a call when the call does.
     pub fn draining(&mut self) {
         self.draining = true;
-        // While a token is being checked, its answer ends the session.
-        if self.call == Call::None && self.state != State::Authenticating {
-            self.refuse(draining());
+        // While a token is being checked, its answer ends the session; last words wait for the page as long as the gateway.
+        let idle =
+            self.call == Call::None && !matches!(self.state, State::Authenticating | State::Parted);
+        match self.line {
+            Line::Up if idle => self.refuse(draining()),
+            Line::Lost { .. } if idle => self.abandon("the gateway drains".to_owned()),
+            Line::Up | Line::Lost { .. } => {}
         }
     }
 
     /// The session can't go on: media failed, the page reads too slowly, a limit. A call is hung up; the page hears
     /// `error` and the close code.
     pub fn refuse(&mut self, refusal: Refusal) {
-        if self.state == State::Ended {
+        if matches!(self.state, State::Parted | State::Ended) {
             return;
         }
         self.hang_up();
@@ -370,7 +382,7 @@ impl BrowserSession {
                     ),
                 },
                 State::Ready => self.handle_ready(message),
-                State::Ended => {}
+                State::Parted | State::Ended => {}
             },
         }
     }
@@ -508,6 +520,17 @@ impl BrowserSession {
         }
     }
 
+    fn session_message(&self, resume_token: Option<&ResumeToken>) -> ServerMessage {
+        let urls = self.settings.ice_servers.iter().cloned();
+        let grace_ms = u32::try_from(self.settings.signal_grace.as_millis()).unwrap_or(u32::MAX);
+        ServerMessage::Session {
+            session_id: self.settings.session_id.clone(),
+            resume_token: resume_token.map(ResumeToken::to_text),
+            resume_within_ms: resume_token.map(|_| grace_ms),
+            ice_servers: urls.map(|url| IceServer { urls: vec![url] }).collect(),
+        }
+    }
+
     /// Takes the held messages in their order; those behind one that needs an answer are held again.
     fn handle_held(&mut self) {
         for (message, len) in std::mem::take(&mut self.held) {
@@ -529,17 +552,15 @@ impl BrowserSession {
     }
 
     fn send(&mut self, message: ServerMessage) {
-        if self.state != State::Ended {
-            self.actions.push_back(Action::Send(message));
+        match self.line {
+            _ if matches!(self.state, State::Parted | State::Ended) => {}
+            Line::Up => self.actions.push_back(Action::Send(message)),
+            Line::Lost { .. } => self.keep(message),
         }
     }
 
     fn send_error(&mut self, refusal: &Refusal) {
-        self.send(ServerMessage::Error {
-            code: Cow::Borrowed(refusal.code.as_str()),
-            message: refusal.message.clone(),
-            fault: refusal.fault,
-        });
+        self.send(ServerMessage::from(refusal));
     }
 
     /// An error of the page that ends nothing.
@@ -552,12 +573,19 @@ impl BrowserSession {
     }
 
     fn close(&mut self, code: u16, reason: String) {
-        if self.state == State::Ended {
+        if matches!(self.state, State::Parted | State::Ended) {
             return;
         }
         let reason = truncated(reason, CLOSE_REASON_LEN_MAX);
-        self.actions.push_back(Action::Close { code, reason });
-        self.end();
+        let close = Action::Close { code, reason };
+        self.farewell = Some(close.clone());
+        match self.line {
+            Line::Up => {
+                self.actions.push_back(close);
+                self.end();
+            }
+            Line::Lost { .. } => self.state = State::Parted,
+        }
     }
 
     fn end(&mut self) {

@@ -105,8 +105,10 @@ fn is_token_byte(byte: u8) -> bool {
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use proptest::prelude::*;
+    use shards::ShardIndex;
 
     use super::*;
+    use crate::auth::ResumeToken;
 
     #[test]
     fn the_credential_stands_beside_the_dialect() {
@@ -124,6 +126,14 @@ mod tests {
             subprotocols("clutchcall.v1, resume.AbC-_9"),
             Ok(Offered::Resume("AbC-_9".to_owned()))
         );
+    }
+
+    #[test]
+    fn a_resume_token_fits() {
+        let text = ResumeToken::new(ShardIndex(3), [0xfb; 16]).to_text();
+        assert!(text.len() <= RESUME_TOKEN_LEN_MAX);
+        let offered = subprotocols(&format!("clutchcall.v1, resume.{text}"));
+        assert_eq!(offered, Ok(Offered::Resume(text)));
     }
 
     #[test]

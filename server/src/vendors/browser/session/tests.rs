@@ -2,11 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod resume;
+
 use proptest::prelude::*;
 use shards::ShardIndex;
 
 use super::*;
 use crate::call::{CallStatus, EventType};
+
+/// `signal_grace_ms`
+const GRACE: Duration = Duration::from_secs(15);
 
 /// A session with a clock of its own.
 struct Page {
@@ -15,18 +20,27 @@ struct Page {
 }
 
 impl Page {
-    fn connect(offered: Offered) -> Self {
+    fn connect(token: Option<&str>) -> Self {
+        Self::connect_with(token, GRACE)
+    }
+
+    fn connect_with(token: Option<&str>, signal_grace: Duration) -> Self {
         let now = Instant::now();
-        let ice_servers = vec!["stun:stun.example.com".to_owned()];
+        let settings = SessionSettings {
+            session_id: "s1".to_owned(),
+            ice_servers: vec!["stun:stun.example.com".to_owned()],
+            signal_grace,
+        };
         Self {
-            session: BrowserSession::new(now, offered, "s1".to_owned(), ice_servers),
+            session: BrowserSession::new(now, token.map(str::to_owned), settings),
             now,
         }
     }
 
     fn authenticated(scope: &str) -> Self {
-        let mut page = Self::connect(Offered::Bearer("token".to_owned()));
-        page.session.authenticated(page.now, Ok(grant(scope)));
+        let mut page = Self::connect(Some("token"));
+        page.session
+            .authenticated(page.now, Ok(grant(scope)), Some(&token(1)));
         page
     }
 
@@ -45,6 +59,10 @@ impl Page {
         page.session.call_event(event());
         page.actions();
         page
+    }
+
+    fn loses_its_socket(&mut self) {
+        self.session.handle_loss(self.now, Vec::new(), false);
     }
 
     fn says(&mut self, text: &str) {
@@ -98,6 +116,10 @@ fn grant(scope: &str) -> SessionGrant {
     }
 }
 
+fn token(number: u8) -> ResumeToken {
+    ResumeToken::new(ShardIndex(0), [number; 16])
+}
+
 fn sid() -> CallSid {
     CallSid::new(ShardIndex(0), [0xab; 14])
 }
@@ -129,7 +151,7 @@ fn event() -> CallEvent {
 
 #[test]
 fn a_whole_call() {
-    let mut page = Page::connect(Offered::Nothing);
+    let mut page = Page::connect(None);
     page.says(r#"{"type":"auth","token":"t"}"#);
     assert_eq!(
         page.actions(),
@@ -137,7 +159,8 @@ fn a_whole_call() {
             token: AuthToken("t".to_owned())
         }]
     );
-    page.session.authenticated(page.now, Ok(grant(SCOPE_DIAL)));
+    page.session
+        .authenticated(page.now, Ok(grant(SCOPE_DIAL)), Some(&token(1)));
     assert_eq!(page.sees(), ["session"]);
     page.says(r#"{"type":"offer","sdp":"o"}"#);
     page.session.offer_answered(Ok("a".to_owned()));
@@ -179,13 +202,13 @@ fn a_whole_call() {
         ]
     );
     page.says(r#"{"type":"ping","id":1}"#);
-    page.session.handle_disconnect();
+    page.loses_its_socket();
     assert!(page.sees().is_empty(), "a closed session is silent");
 }
 
 #[test]
 fn a_token_in_the_handshake_is_checked_at_once() {
-    let mut page = Page::connect(Offered::Bearer("jwt".to_owned()));
+    let mut page = Page::connect(Some("jwt"));
     assert_eq!(
         page.actions(),
         [Action::Authenticate {
@@ -196,20 +219,22 @@ fn a_token_in_the_handshake_is_checked_at_once() {
     page.session.authenticated(
         page.now,
         Err(Refusal::new(code, Fault::Caller, "the token has expired")),
+        None,
     );
     assert_eq!(page.sees(), ["error token_expired", "close 4402"]);
 }
 
 #[test]
 fn messages_sent_ahead_are_taken_in_their_order() {
-    let mut page = Page::connect(Offered::Bearer("jwt".to_owned()));
+    let mut page = Page::connect(Some("jwt"));
     page.says(r#"{"type":"offer","sdp":"o"}"#);
     page.says(r#"{"type":"candidate","candidate":{"candidate":"candidate:1 1 udp 1 192.0.2.2 9 typ host"}}"#);
     page.says(r#"{"type":"candidate","candidate":{"candidate":""}}"#);
     page.says(r#"{"type":"dial","to":"x"}"#);
     page.says(r#"{"type":"hangup"}"#);
     assert_eq!(page.sees(), ["[authenticate]"]);
-    page.session.authenticated(page.now, Ok(grant(SCOPE_DIAL)));
+    page.session
+        .authenticated(page.now, Ok(grant(SCOPE_DIAL)), Some(&token(1)));
     assert_eq!(page.sees(), ["session", "[offer]"]);
     page.session.offer_answered(Ok("a".to_owned()));
     assert_eq!(
@@ -230,7 +255,7 @@ fn too_many_messages_ahead_close_the_session() {
         r#"{"type":"hold"}"#.to_owned(),
         format!(r#"{{"type":"offer","sdp":"{}"}}"#, "x".repeat(40_000)),
     ] {
-        let mut page = Page::connect(Offered::Bearer("jwt".to_owned()));
+        let mut page = Page::connect(Some("jwt"));
         for _ in 0..=HELD_MESSAGES_MAX {
             page.says(&text);
         }
@@ -240,7 +265,7 @@ fn too_many_messages_ahead_close_the_session() {
 
 #[test]
 fn silence_ends_the_session() {
-    let mut page = Page::connect(Offered::Nothing);
+    let mut page = Page::connect(None);
     page.says(r#"{"type":"ping","id":1}"#);
     page.waits(TOKEN_TIMEOUT - Duration::from_millis(1));
     assert_eq!(page.sees(), ["pong"]);
@@ -261,7 +286,7 @@ fn silence_ends_the_session() {
 
 #[test]
 fn order_is_required() {
-    let mut page = Page::connect(Offered::Nothing);
+    let mut page = Page::connect(None);
     page.says(r#"{"type":"dial","to":"x"}"#);
     assert_eq!(page.sees(), ["error token_invalid", "close 4401"]);
 
@@ -459,18 +484,6 @@ fn incoming_calls_are_accepted_or_rejected_once() {
         }
     );
 
-    let mut page = Page::ready();
-    page.session
-        .incoming(sid(), String::new(), String::new())
-        .unwrap();
-    page.session.handle_disconnect();
-    assert_eq!(
-        page.actions()[1],
-        Action::Reject {
-            call_sid: sid(),
-            cause: Q850Cause::TEMPORARY_FAILURE
-        }
-    );
     assert_eq!(
         Page::in_call()
             .session
@@ -480,17 +493,8 @@ fn incoming_calls_are_accepted_or_rejected_once() {
 }
 
 #[test]
-fn a_lost_socket_ends_its_call() {
-    let mut page = Page::in_call();
-    page.session.handle_disconnect();
-    page.session.call_event(event());
-    page.session.ended(Q850Cause::NORMAL, "gone");
-    assert_eq!(page.sees(), ["[Hangup]"]);
-}
-
-#[test]
 fn a_drain_ends_idle_sessions_at_once_and_others_with_their_call() {
-    for mut idle in [Page::connect(Offered::Nothing), Page::ready()] {
+    for mut idle in [Page::connect(None), Page::ready()] {
         idle.session.draining();
         assert_eq!(idle.sees(), ["error draining", "close 1012"]);
     }
@@ -501,11 +505,11 @@ fn a_drain_ends_idle_sessions_at_once_and_others_with_their_call() {
         .ended(Q850Cause::NORMAL, "normal call clearing");
     assert_eq!(busy.sees(), ["bye", "close 1000"]);
 
-    let mut opening = Page::connect(Offered::Bearer("jwt".to_owned()));
+    let mut opening = Page::connect(Some("jwt"));
     opening.session.draining();
     opening
         .session
-        .authenticated(opening.now, Ok(grant(SCOPE_DIAL)));
+        .authenticated(opening.now, Ok(grant(SCOPE_DIAL)), Some(&token(1)));
     assert_eq!(
         opening.sees(),
         ["[authenticate]", "error draining", "close 1012"]
@@ -513,19 +517,13 @@ fn a_drain_ends_idle_sessions_at_once_and_others_with_their_call() {
 }
 
 #[test]
-fn resume_is_refused_by_name() {
-    let mut page = Page::connect(Offered::Resume("abc".to_owned()));
-    assert_eq!(page.sees(), ["error token_invalid", "close 4401"]);
-}
-
-#[test]
 fn debug_shows_no_token() {
-    let page = Page::connect(Offered::Bearer("sesame".to_owned()));
+    let page = Page::connect(Some("sesame"));
     assert!(!format!("{:?}", page.session).contains("sesame"));
 }
 
 fn any_input() -> impl Strategy<Value = u8> {
-    0u8..22
+    0u8..24
 }
 
 fn apply(page: &mut Page, input: u8) {
@@ -543,8 +541,12 @@ fn apply(page: &mut Page, input: u8) {
         9 => page.says(r#"{"type":"ping","id":1}"#),
         10 => page.says("nonsense"),
         11 => page.waits(Duration::from_secs(4)),
-        12 => page.session.authenticated(page.now, Ok(grant(SCOPE_DIAL))),
-        13 => page.session.authenticated(page.now, Err(refusal())),
+        12 => page
+            .session
+            .authenticated(page.now, Ok(grant(SCOPE_DIAL)), Some(&token(1))),
+        13 => page
+            .session
+            .authenticated(page.now, Err(refusal()), Some(&token(1))),
         14 => page.session.offer_answered(Ok("a".to_owned())),
         15 => page.session.offer_answered(Err(refusal())),
         16 => page.session.call_event(event()),
@@ -554,7 +556,9 @@ fn apply(page: &mut Page, input: u8) {
         20 => {
             let _ = page.session.incoming(sid(), String::new(), String::new());
         }
-        _ => page.session.handle_disconnect(),
+        21 => page.session.resumed(&token(2)),
+        22 => page.waits(GRACE),
+        _ => page.loses_its_socket(),
     }
 }
 
@@ -563,7 +567,7 @@ proptest! {
     /// and an offer, and a call that was started is ended before the socket is closed by us.
     #[test]
     fn any_order_keeps_the_rules(inputs in proptest::collection::vec(any_input(), 0..40)) {
-        let mut page = Page::connect(Offered::Nothing);
+        let mut page = Page::connect(None);
         let (mut authenticated, mut offered, mut closed) = (false, false, false);
         for input in inputs {
             let had_call = page.session.has_call();
@@ -575,14 +579,17 @@ proptest! {
                     Action::Send(ServerMessage::Session { .. }) => authenticated = true,
                     Action::Send(ServerMessage::Answer { .. }) => offered = true,
                     Action::Dial { .. } => prop_assert!(authenticated && offered),
-                    Action::Close { .. } => closed = true,
+                    Action::Close { .. } | Action::Abandon { .. } => closed = true,
                     _ => {}
                 }
             }
             let ended_by_us = matches!(input, 17 | 18);
             let gone = had_call && !page.session.has_call();
             if gone && !ended_by_us {
-                let told = actions.iter().any(|a| matches!(a, Action::Hangup | Action::Reject { .. }));
+                let told = actions.iter().any(|a| matches!(
+                    a,
+                    Action::Hangup | Action::Reject { .. } | Action::Abandon { .. }
+                ));
                 prop_assert!(told, "the call was forgotten: {actions:?}");
             }
         }
