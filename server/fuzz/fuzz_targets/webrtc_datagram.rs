@@ -10,8 +10,8 @@ use libfuzzer_sys::fuzz_target;
 use server::config::{CodecName, DtlsVersions};
 use server::rtp::NtpTime;
 use server::webrtc::dtls::DtlsIdentity;
-use server::webrtc::{Peer, PeerConfig, PeerEntropy, PeerEvent, Received, TRANSMIT_LEN_MAX};
 use server::webrtc::ice_lite::IceCredentials;
+use server::webrtc::{Peer, PeerConfig, PeerEntropy, PeerEvent, Received, TRANSMIT_LEN_MAX};
 use server_fuzz::{Script, Step, address, ice_check, local_credentials};
 
 const REMOTE_UFRAG: &str = "MbF4";
