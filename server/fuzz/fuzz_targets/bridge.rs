@@ -24,7 +24,7 @@ struct Source {
 struct Seen {
     /// The newest number; in passthrough a late packet has an older one.
     newest: SequenceNumber,
-    /// Whether the last packet was of a transcoding plan: only such are numbered without a gap.
+    /// Whether the plan has been a transcoding one since the last packet: only such are numbered without a gap.
     transcoded: bool,
 }
 
@@ -42,7 +42,7 @@ fuzz_target!(|input: &[u8]| {
         sequence_number: 0,
         timestamp: 0,
     };
-    let mut seen = None;
+    let mut seen: Option<Seen> = None;
     for step in script {
         let now = step.now;
         match (step.kind, step.bytes) {
@@ -82,6 +82,9 @@ fuzz_target!(|input: &[u8]| {
                 direction
                     .replace_formats(now, &from, &to)
                     .expect("memory for two codecs");
+                if let Some(seen) = &mut seen {
+                    seen.transcoded &= direction.plan().is_transcode();
+                }
             }
             (7, [loss_pct, restart, ..]) => {
                 direction.adapt_to_loss(f64::from(*loss_pct));
