@@ -69,8 +69,12 @@ reasons! {
         StunUnknownUfrag = "stun_unknown_ufrag",
         /// STUN whose MESSAGE-INTEGRITY does not hold.
         StunIntegrity = "stun_integrity",
+        /// A check that another address sent before: a recording.
+        StunReplay = "stun_replay",
         /// DTLS that the handshake refused.
         DtlsInvalid = "dtls_invalid",
+        /// DTLS after the handshake that led to nothing: forged, or nothing that we need.
+        DtlsIgnored = "dtls_ignored",
         /// Media before the keys.
         SrtpNoKeys = "srtp_no_keys",
         /// SRTP or SRTCP too short or unparsable.

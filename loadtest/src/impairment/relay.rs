@@ -1,6 +1,7 @@
 //! The sockets of a relay: one that clients send to, and for each client's address one towards the target. Each has a thread that
 //! reads it and sends on what passes at once; one more thread sends what was delayed.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,8 @@ const READ_TIMEOUT: Duration = Duration::from_millis(50);
 const DATAGRAM_BYTES_MAX: usize = 2_048;
 /// The most clients' addresses; a WebRTC client has one for each of its interfaces.
 const CLIENTS_MAX: usize = 64;
+/// The datagrams of each direction that [`ImpairmentRelay::overheard`] gives.
+const OVERHEARD_MAX: usize = 256;
 /// The seed of the way back, so that the two directions are not alike.
 const TO_CLIENT_SEED: u64 = 0x636c_6965_6e74;
 
@@ -56,6 +59,7 @@ impl ImpairmentRelay {
                 clients: Vec::new(),
                 retired: Vec::new(),
                 readers: Vec::new(),
+                overheard: Default::default(),
             }),
             changed: Condvar::new(),
             stop: AtomicBool::new(false),
@@ -115,11 +119,39 @@ impl ImpairmentRelay {
         }
     }
 
+    /// Who sends to it: WebRTC clients, or the gateway's trunk legs.
+    pub fn client_addresses(&self) -> Vec<SocketAddr> {
+        let state = self.shared.state();
+        state.clients.iter().map(|client| client.address).collect()
+    }
+
     /// The addresses that the target sees now.
     pub fn mapped_addresses(&self) -> Vec<SocketAddr> {
         let state = self.shared.state();
         let backs = state.clients.iter().filter_map(|it| it.back.as_ref());
         backs.filter_map(|back| back.local_addr().ok()).collect()
+    }
+
+    /// The last datagrams that came to the relay in a direction, oldest first, at most 256: what somebody on the way can record.
+    pub fn overheard(&self, direction: Direction) -> Vec<Vec<u8>> {
+        let state = self.shared.state();
+        state.overheard[direction as usize]
+            .iter()
+            .cloned()
+            .collect()
+    }
+
+    /// Sends a datagram that nobody sent, past all impairments, with the addresses of those that pass: what somebody on the way
+    /// can forge. To the target it goes from each client's own address, to the clients from the target's.
+    pub fn forge(&self, direction: Direction, datagram: &[u8]) {
+        let state = self.shared.state();
+        for client in &state.clients {
+            let _ = match (direction, &client.back) {
+                (Direction::ToClient, _) => self.shared.front.send_to(datagram, client.address),
+                (Direction::ToTarget, Some(back)) => back.send_to(datagram, self.shared.target),
+                (Direction::ToTarget, None) => continue,
+            };
+        }
     }
 
     /// What a direction did so far.
@@ -159,6 +191,8 @@ struct State {
     /// Sockets of mappings that were forgotten: open, so that nobody else gets their ports, and unread.
     retired: Vec<Arc<UdpSocket>>,
     readers: Vec<JoinHandle<()>>,
+    /// By direction.
+    overheard: [VecDeque<Vec<u8>>; 2],
 }
 
 struct Client {
@@ -173,6 +207,14 @@ impl State {
             Direction::ToClient => &mut self.to_client,
             Direction::ToTarget => &mut self.to_target,
         }
+    }
+
+    fn overhear(&mut self, direction: Direction, datagram: &[u8]) {
+        let overheard = &mut self.overheard[direction as usize];
+        if overheard.len() >= OVERHEARD_MAX {
+            overheard.pop_front();
+        }
+        overheard.push_back(datagram.to_vec());
     }
 }
 
@@ -237,6 +279,7 @@ fn read_front(shared: &Arc<Shared>) {
         let mut state = shared.state();
         if let Some(client) = client_index(&mut state.clients, address) {
             let datagram = buffer.get(..len).unwrap_or_default();
+            state.overhear(Direction::ToTarget, datagram);
             state
                 .to_target
                 .handle_datagram(Instant::now(), client, datagram);
@@ -258,6 +301,7 @@ fn read_back(shared: &Arc<Shared>, client: usize, back: &Arc<UdpSocket>) {
         }
         if let Ok((len, _)) = received {
             let datagram = buffer.get(..len).unwrap_or_default();
+            state.overhear(Direction::ToClient, datagram);
             state
                 .to_client
                 .handle_datagram(Instant::now(), client, datagram);

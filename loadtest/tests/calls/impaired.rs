@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use loadtest::gateway::Gateway;
 use loadtest::impairment::{Direction, ImpairmentRelay, Jitter, Loss, Profile, Reorder, Tally};
-use loadtest::judge::Bar;
+use loadtest::judge::{Bar, Verdict};
 use loadtest::media::AudioCodec;
 use loadtest::rtp_peer::{RtpPeer, RtpPeerConfig};
 use loadtest::speech;
@@ -29,21 +29,21 @@ const SPEECH_S: usize = 8;
 const DELAY: Duration = Duration::from_millis(20);
 
 /// A caller on Opus behind a relay, and a far end on PCMU behind another.
-struct Line {
-    gateway: Gateway,
-    peer: RtpPeer,
-    caller_side: ImpairmentRelay,
-    trunk_side: ImpairmentRelay,
+pub(crate) struct Line {
+    pub(crate) gateway: Gateway,
+    pub(crate) peer: RtpPeer,
+    pub(crate) caller_side: ImpairmentRelay,
+    pub(crate) trunk_side: ImpairmentRelay,
 }
 
 #[derive(Clone, Copy)]
-enum Round {
+pub(crate) enum Round {
     First,
     Second,
 }
 
 impl Line {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut config = RtpPeerConfig::new(Ipv4Addr::LOCALHOST.into(), AudioCodec::Pcmu);
         config.rtcp_mux = true;
         let peer = RtpPeer::start(config).unwrap();
@@ -60,7 +60,7 @@ impl Line {
         }
     }
 
-    fn plan(&self) -> CallPlan {
+    pub(crate) fn plan(&self) -> CallPlan {
         let mut plan = self.gateway.call_plan("acme").unwrap();
         plan.codec = AudioCodec::Opus;
         plan.local_ips = vec![Ipv4Addr::LOCALHOST.into()];
@@ -70,14 +70,21 @@ impl Line {
 
     /// Both speak so long; what each heard of the other must reach the bar. The second time they swap what they say, so that
     /// nobody is judged by what was heard the first time.
-    fn talk(&self, call: &WebRtcCall, source: SocketAddr, round: Round, seconds: usize, bar: Bar) {
+    pub(crate) fn talk(
+        &self,
+        call: &WebRtcCall,
+        source: SocketAddr,
+        round: Round,
+        seconds: usize,
+        bar: Bar,
+    ) -> [Verdict; 2] {
         let alpha = opening(speech::alpha(), seconds);
         let bravo = opening(speech::bravo(), seconds);
         let said = match round {
             Round::First => (&alpha, &bravo),
             Round::Second => (&bravo, &alpha),
         };
-        talk(call, &self.peer, source, said, bar);
+        talk(call, &self.peer, source, said, bar)
     }
 
     fn wait_until_heard_both_ways(&self, call: &WebRtcCall, source: SocketAddr) {

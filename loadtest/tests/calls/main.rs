@@ -3,6 +3,7 @@
 
 mod admission;
 mod aiortc;
+mod attacks;
 mod bad_input;
 mod chromium;
 mod chromium_controls;

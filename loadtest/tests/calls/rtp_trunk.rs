@@ -157,14 +157,14 @@ fn verdict(spoken: &Audio, spoken_at: Option<Instant>, heard: &Recording, bar: B
     judge(spoken, &heard.audio, &question).unwrap()
 }
 
-/// Both talk at once, to the end of what they have to say; what each heard of the other is judged.
+/// Both talk at once, to the end of what they have to say; what each heard of the other is judged: at the peer, at the browser.
 pub(crate) fn talk(
     call: &WebRtcCall,
     peer: &RtpPeer,
     source: SocketAddr,
     (from_browser, from_peer): (&Audio, &Audio),
     bar: Bar,
-) {
+) -> [Verdict; 2] {
     call.speak(from_browser, Playback::Once);
     peer.speak(source, from_peer, Playback::Once).unwrap();
     let longest_ms = from_browser.duration_ms().max(from_peer.duration_ms());
@@ -184,6 +184,7 @@ pub(crate) fn talk(
     );
     assert!(at_peer.pass, "at the peer: {at_peer}");
     assert!(at_browser.pass, "at the browser: {at_browser}");
+    [at_peer, at_browser]
 }
 
 /// The record of an ended call, once its final event was told.

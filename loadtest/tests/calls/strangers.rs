@@ -1,5 +1,5 @@
-//! What others do to a tenant's calls: another tenant, a stranger on the media port, a page that does not read. The call hears
-//! nothing of it, and it is counted.
+//! What others do to a tenant's calls: another tenant, a page that does not read. The call hears nothing of it, and it is
+//! counted. What comes to the media ports is in `attacks.rs`.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,12 +8,10 @@
 )]
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::ops::RangeInclusive;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use loadtest::gateway::{ECHO_TENANT, Gateway, GatewaySetup, Metrics};
-use loadtest::judge::{Bar, Playback};
+use loadtest::gateway::{ECHO_TENANT, Gateway, GatewaySetup};
 use loadtest::signalling::{ClientMessage, ServerMessage, SignallingError};
 use loadtest::webrtc_client::{CallError, WebRtcCall};
 use serde_json::json;
@@ -185,203 +183,6 @@ fn a_tenant_has_no_part_in_anothers_calls() {
     drop(stream);
     gateway.assert_drained();
     assert!(gateway.stop().unwrap().success());
-}
-
-/// One kind of datagram, and how it is counted.
-struct Garbage {
-    reason: &'static str,
-    datagram: Datagram,
-}
-
-enum Datagram {
-    /// So many random bytes, the first of them in this range (RFC 7983 tells protocols apart by it).
-    Random(RangeInclusive<u8>, usize),
-    Made(Vec<u8>),
-}
-
-impl Garbage {
-    fn random(reason: &'static str, first: RangeInclusive<u8>, len: usize) -> Self {
-        let datagram = Datagram::Random(first, len);
-        Self { reason, datagram }
-    }
-
-    /// A check for `username` with a tag that can't hold.
-    fn forged_check(reason: &'static str, username: &str) -> Self {
-        let attributes: [(u16, &[u8]); 2] = [
-            (USERNAME, username.as_bytes()),
-            (MESSAGE_INTEGRITY, &[1; 20]),
-        ];
-        let datagram = Datagram::Made(stun(BINDING_REQUEST, &attributes));
-        Self { reason, datagram }
-    }
-
-    fn bytes(&self, mut random: impl FnMut() -> u8) -> Vec<u8> {
-        match &self.datagram {
-            Datagram::Made(bytes) => bytes.clone(),
-            Datagram::Random(first, len) => {
-                let mut bytes: Vec<u8> = (0..*len).map(|_| random()).collect();
-                let span = u16::from(first.end() - first.start()) + 1;
-                bytes[0] = first.start() + (u16::from(bytes[0]) % span) as u8;
-                bytes
-            }
-        }
-    }
-}
-
-/// A STUN message (RFC 8489 section 5) with these attributes.
-fn stun(message_type: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
-    let mut body = Vec::new();
-    for (kind, value) in attributes {
-        body.extend(kind.to_be_bytes());
-        body.extend((value.len() as u16).to_be_bytes());
-        body.extend(*value);
-        body.resize(body.len().next_multiple_of(4), 0);
-    }
-    let mut message = message_type.to_be_bytes().to_vec();
-    message.extend((body.len() as u16).to_be_bytes());
-    message.extend(0x2112_a442_u32.to_be_bytes());
-    message.extend([7; 12]);
-    message.extend(body);
-    message
-}
-
-const BINDING_REQUEST: u16 = 0x0001;
-const USERNAME: u16 = 0x0006;
-const MESSAGE_INTEGRITY: u16 = 0x0008;
-
-/// What a stranger can send who knows nothing, and one who has read the SDP.
-fn garbage(ufrag: &str, remote_ufrag: &str) -> Vec<Garbage> {
-    vec![
-        Garbage::random("unknown_protocol", 192..=255, 100),
-        Garbage::random("stun_malformed", 0..=3, 60),
-        Garbage::random("unknown_source", 20..=63, 300),
-        Garbage::random("unknown_source", 128..=191, 172),
-        Garbage::forged_check("stun_unknown_ufrag", "nobody:x"),
-        Garbage::forged_check("stun_unknown_ufrag", &format!("{ufrag}:nobody")),
-        Garbage::forged_check("stun_integrity", &format!("{ufrag}:{remote_ufrag}")),
-    ]
-}
-
-fn dropped(metrics: &Metrics, reason: &str) -> f64 {
-    metrics.matching(
-        "clutchcall_packets_dropped_total",
-        &format!("reason=\"{reason}\""),
-    )
-}
-
-#[test]
-fn garbage_on_the_media_port_is_counted_and_nobody_hears_it() {
-    let gateway = Gateway::start(&GatewaySetup::new(ECHO_TENANT)).unwrap();
-    let mut scores = Vec::new();
-    for disturbed in [false, true] {
-        let plan = gateway.call_plan("acme").unwrap();
-        let call = WebRtcCall::dial(&plan).unwrap();
-        call.speak(&plan.speech, Playback::Once);
-        if disturbed {
-            disturb(&gateway, &call);
-        }
-        call.wait_until_spoken(Instant::now() + Duration::from_secs(20))
-            .unwrap();
-        // The last words are on their way; the next statistics come after them.
-        let seen = call.signalling().received().len();
-        call.signalling()
-            .wait_for("stats", Instant::now() + WAIT, |received| {
-                received
-                    .iter()
-                    .skip(seen)
-                    .find(|r| matches!(r.message, ServerMessage::Stats(_)))
-                    .map(drop)
-            })
-            .unwrap();
-        let report = call.hang_up().unwrap();
-        let verdict = report.verdict(&plan.speech, Bar::OpusClean).unwrap();
-        println!(
-            "{}: {verdict}",
-            if disturbed {
-                "with 1000 strangers' datagrams a second"
-            } else {
-                "in peace"
-            }
-        );
-        assert!(verdict.pass, "{verdict}");
-        let types: Vec<EventType> = report.events.iter().map(|event| event.event_type).collect();
-        assert_eq!(
-            types,
-            [
-                EventType::ChannelCreate,
-                EventType::ChannelAnswer,
-                EventType::ChannelHangupComplete
-            ]
-        );
-        scores.push(verdict.match_score);
-    }
-    assert!((scores[0] - scores[1]).abs() < 0.02, "{scores:?}");
-    gateway.assert_drained();
-    assert!(!gateway.log().contains("panicked"));
-    assert!(gateway.stop().unwrap().success());
-}
-
-/// Throws 1000 datagrams a second at the call for 3 s, and finds every one of them in the metrics.
-fn disturb(gateway: &Gateway, call: &WebRtcCall) {
-    let answer = call
-        .signalling()
-        .received()
-        .into_iter()
-        .find_map(|received| match received.message {
-            ServerMessage::Answer { sdp } => Some(sdp),
-            _ => None,
-        })
-        .unwrap();
-    let line = |sdp: &str, name: &str| {
-        sdp.lines()
-            .find_map(|line| line.strip_prefix(name))
-            .unwrap()
-            .trim()
-            .to_owned()
-    };
-    let candidate = line(&answer, "a=candidate:");
-    let port: u16 = candidate.split(' ').nth(5).unwrap().parse().unwrap();
-    let target = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let kinds = garbage(
-        &line(&answer, "a=ice-ufrag:"),
-        &line(call.offer(), "a=ice-ufrag:"),
-    );
-    let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut random = || {
-        // xorshift64 (Marsaglia 2003): any garbage will do, but the same each time.
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-
-    let before = gateway.metrics().unwrap();
-    let mut sent = std::collections::BTreeMap::new();
-    let began = Instant::now();
-    for number in 0..3000_u32 {
-        let due = began + Duration::from_millis(number.into());
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        let index = number as usize % kinds.len();
-        let kind = &kinds[index];
-        stranger.send_to(&kind.bytes(&mut random), target).unwrap();
-        *sent.entry(kind.reason).or_insert(0.0) += 1.0;
-    }
-    let deadline = Instant::now() + WAIT;
-    for (reason, count) in sent {
-        loop {
-            let counted = dropped(&gateway.metrics().unwrap(), reason) - dropped(&before, reason);
-            if counted == count {
-                println!("{reason}: {count} sent, {counted} counted");
-                break;
-            }
-            assert!(
-                counted < count && Instant::now() < deadline,
-                "{reason}: {count} sent, {counted} counted"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
 }
 
 #[test]

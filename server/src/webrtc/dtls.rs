@@ -265,15 +265,18 @@ impl DtlsServer {
         server
     }
 
-    /// Takes one datagram from an authenticated address.
+    /// Takes one datagram from an authenticated address. `false`: it came after the handshake and led to nothing, neither
+    /// an answer nor an event; forged records end so, because their tags do not hold.
     ///
     /// # Errors
     /// [`DtlsInvalid`] for what is no DTLS record (counted, harmless) or comes after the end.
-    pub fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) -> Result<(), DtlsInvalid> {
+    pub fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) -> Result<bool, DtlsInvalid> {
         if self.state == State::Over || !looks_like_dtls(datagram) {
             self.invalid_datagrams += 1;
             return Err(DtlsInvalid);
         }
+        let was_connected = self.state == State::Connected;
+        let before = (self.transmits.len(), self.events.len());
         // `dimpl` takes the time of a datagram from the last `handle_timeout`.
         let result = self
             .dtls
@@ -290,7 +293,7 @@ impl DtlsServer {
             }
             return Err(DtlsInvalid);
         }
-        Ok(())
+        Ok(!was_connected || before != (self.transmits.len(), self.events.len()))
     }
 
     /// Retransmits what is due, and ends a handshake that took too long.

@@ -2,19 +2,24 @@
 //! controlling agent's nomination, takes ICE restarts (RFC 8445 section 9), and watches consent (RFC 7675).
 //!
 //! It never sends a check of its own, gathers nothing and is always the controlled agent. An address becomes a path only
-//! after MESSAGE-INTEGRITY held, so a spoofed datagram binds nothing.
+//! after MESSAGE-INTEGRITY held, so a spoofed datagram binds nothing. A check that somebody recorded and sends again holds
+//! it too: those of late are known ([`seen_checks`]), and whatever nominates an address, a call's media leaves a living path
+//! only for one that brought authenticated media, which is never the same twice.
+
+mod credentials;
+mod seen_checks;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
-
 use super::stun::{
-    IntegrityKey, StunClass, StunMessage, StunRefusal, write_binding_error, write_binding_success,
+    StunClass, StunMessage, StunRefusal, write_binding_error, write_binding_success,
 };
 use crate::metrics::DropReason;
+use credentials::Generation;
+pub use credentials::{IceCredentials, PASSWORD_ENTROPY_LEN, UFRAG_ENTROPY_LEN};
+use seen_checks::SeenChecks;
 
 /// The most paths of one peer; a ninth replaces the unselected path that was silent for longest.
 pub const PATHS_MAX: usize = 8;
@@ -22,43 +27,8 @@ pub const PATHS_MAX: usize = 8;
 pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A selected path that was silent for so long gives way to one that carries authenticated media.
 pub const PATH_SILENCE: Duration = Duration::from_secs(2);
-/// Bytes of entropy in a ufrag: 72 bits, because a shared socket finds the peer by it.
-pub const UFRAG_ENTROPY_LEN: usize = 9;
-/// Bytes of entropy in a password: 144 bits (RFC 8445 section 5.3 asks for 128).
-pub const PASSWORD_ENTROPY_LEN: usize = 18;
 /// Events that wait for [`IceLite::poll_event`]: each check makes at most three.
 const EVENTS_MAX: usize = 4 * PATHS_MAX;
-
-/// A ufrag and its password. `Debug` shows only the ufrag.
-#[derive(Clone, PartialEq, Eq)]
-pub struct IceCredentials {
-    /// `a=ice-ufrag`.
-    pub ufrag: String,
-    /// `a=ice-pwd`.
-    pub password: String,
-}
-
-impl IceCredentials {
-    /// Our own credentials out of the caller's randomness: 12 and 24 characters of the ice-char alphabet.
-    pub fn from_entropy(
-        ufrag: [u8; UFRAG_ENTROPY_LEN],
-        password: [u8; PASSWORD_ENTROPY_LEN],
-    ) -> Self {
-        // The standard base64 alphabet is exactly ice-char (RFC 8839 section 5.4).
-        Self {
-            ufrag: STANDARD_NO_PAD.encode(ufrag),
-            password: STANDARD_NO_PAD.encode(password),
-        }
-    }
-}
-
-impl std::fmt::Debug for IceCredentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("IceCredentials")
-            .field("ufrag", &self.ufrag)
-            .finish_non_exhaustive()
-    }
-}
 
 /// What an agent tells its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,33 +71,8 @@ struct Path {
     generation: u32,
     last_check_at: Instant,
     last_heard_at: Instant,
-}
-
-/// The credentials of both sides between two restarts.
-#[derive(Debug)]
-struct Generation {
-    number: u32,
-    local: IceCredentials,
-    remote_ufrag: String,
-    key: IntegrityKey,
-}
-
-impl Generation {
-    fn new(number: u32, local: IceCredentials, remote_ufrag: &str) -> Self {
-        Self {
-            number,
-            key: IntegrityKey::new(&local.password),
-            local,
-            remote_ufrag: remote_ufrag.to_owned(),
-        }
-    }
-
-    /// Does a check's USERNAME name both ends of these credentials (RFC 8445 section 7.2.2)?
-    fn is_named_by(&self, username: &str) -> bool {
-        username
-            .split_once(':')
-            .is_some_and(|(local, remote)| local == self.local.ufrag && remote == self.remote_ufrag)
-    }
+    /// It brought media that was authenticated and new: no replay.
+    is_proven: bool,
 }
 
 /// The agent of one peer.
@@ -142,6 +87,9 @@ pub struct IceLite {
     previous: Option<Generation>,
     paths: Vec<Path>,
     selected: Option<SocketAddr>,
+    /// Nominated while another path carried the media; selected as soon as it brings media, or the other is silent.
+    awaiting_proof: Option<SocketAddr>,
+    seen_checks: SeenChecks,
     /// Whether the controlling agent nominated the selected path, with whatever generation.
     nominated: bool,
     consent_at: Instant,
@@ -157,6 +105,8 @@ impl IceLite {
             previous: None,
             paths: Vec::new(),
             selected: None,
+            awaiting_proof: None,
+            seen_checks: SeenChecks::default(),
             nominated: false,
             consent_at: now,
             consent_lost: false,
@@ -256,6 +206,11 @@ impl IceLite {
                 drop_reason: None,
             };
         }
+        if !self.seen_checks.is_new(message.transaction_id(), from) {
+            // No answer: it would tell whoever replays it that the call still lives.
+            return BindingOutcome::dropped(DropReason::StunReplay);
+        }
+        let key = &self.generation(number).key;
         let response_len = write_binding_success(response, message.transaction_id(), from, key);
         self.take_check(now, from, number, message.use_candidate());
         BindingOutcome {
@@ -285,6 +240,12 @@ impl IceLite {
         Ok(generation)
     }
 
+    /// The credentials of that number; the current ones if it is over.
+    fn generation(&self, number: u32) -> &Generation {
+        let previous = self.previous.iter().find(|it| it.number == number);
+        previous.unwrap_or(&self.current)
+    }
+
     fn take_check(&mut self, now: Instant, from: SocketAddr, generation: u32, use_candidate: bool) {
         if self.consent_lost {
             return;
@@ -302,8 +263,11 @@ impl IceLite {
         // Once media has moved to a path of the restart, the nominations before it count no more.
         let nominates = use_candidate && (is_current || !self.has_moved());
         // The first path serves until the controlling agent nominates one.
-        if nominates || self.selected.is_none() {
+        let restarts = nominates && is_current && self.previous.is_some();
+        if self.selected.is_none() || restarts {
             self.select(from);
+        } else if nominates {
+            self.nominate(now, from);
         }
         self.nominated |= nominates;
         if nominates
@@ -312,6 +276,29 @@ impl IceLite {
         {
             self.push_event(IceEvent::UfragRetired(previous.local.ufrag));
         }
+    }
+
+    /// Follows a nomination at once, unless media flows on another path and none came from this one yet: what nominates
+    /// may be a recording that is older than our memory.
+    fn nominate(&mut self, now: Instant, from: SocketAddr) {
+        let is_proven = (self.paths.iter()).any(|path| path.address == from && path.is_proven);
+        let media_flows = self.selected_path().is_some_and(|path| path.is_proven);
+        if is_proven || !media_flows || self.is_selected_silent(now) {
+            self.select(from);
+        } else if self.selected != Some(from) {
+            self.awaiting_proof = Some(from);
+        }
+    }
+
+    fn selected_path(&self) -> Option<&Path> {
+        self.paths
+            .iter()
+            .find(|path| Some(path.address) == self.selected)
+    }
+
+    fn is_selected_silent(&self, now: Instant) -> bool {
+        self.selected_path()
+            .is_none_or(|path| now.saturating_duration_since(path.last_heard_at) >= PATH_SILENCE)
     }
 
     /// Is the selected path one of the current credentials?
@@ -338,35 +325,31 @@ impl IceLite {
             generation,
             last_check_at: now,
             last_heard_at: now,
+            is_proven: false,
         });
         self.push_event(IceEvent::PathBound(address));
     }
 
     fn select(&mut self, address: SocketAddr) {
+        self.awaiting_proof = None;
         if self.selected != Some(address) {
             self.selected = Some(address);
             self.push_event(IceEvent::PathSelected(address));
         }
     }
 
-    /// An SRTP packet from `from` passed its authentication: moves us there when the selected path was silent for
-    /// [`PATH_SILENCE`]. An address that is no path is ignored.
+    /// An SRTP packet from `from` passed its authentication and is no replay: moves us there when it was nominated before
+    /// it, or the selected path was silent for [`PATH_SILENCE`]. An address that is no path is ignored.
     pub fn handle_authenticated_media(&mut self, now: Instant, from: SocketAddr) {
-        if let Some(path) = self.paths.iter_mut().find(|path| path.address == from) {
-            path.last_heard_at = now;
-        } else {
+        let Some(path) = self.paths.iter_mut().find(|path| path.address == from) else {
             return;
-        }
+        };
+        path.last_heard_at = now;
+        path.is_proven = true;
         if self.selected == Some(from) {
             return;
         }
-        let selected = self
-            .paths
-            .iter()
-            .find(|path| Some(path.address) == self.selected);
-        let silent = selected
-            .is_none_or(|path| now.saturating_duration_since(path.last_heard_at) >= PATH_SILENCE);
-        if silent {
+        if self.awaiting_proof == Some(from) || self.is_selected_silent(now) {
             self.select(from);
         }
     }

@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::seen_checks::SEEN_CHECKS_MAX;
 use super::*;
-use crate::webrtc::stun::{RESPONSE_LEN_MAX, StunWriter, TransactionId, attribute};
+use crate::webrtc::stun::{IntegrityKey, RESPONSE_LEN_MAX, StunWriter, TransactionId, attribute};
 
 const REMOTE_UFRAG: &str = "peer";
 
@@ -25,9 +28,17 @@ struct Check {
     unknown: bool,
 }
 
+/// A transaction id that no other check of the test has.
+fn transaction_id() -> TransactionId {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let mut id = [1; 12];
+    id[..4].copy_from_slice(&NUMBER.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    TransactionId(id)
+}
+
 fn request(username: &str, password: Option<&str>, check: Check) -> Vec<u8> {
     let mut out = [0; 300];
-    let mut writer = StunWriter::new(&mut out, StunClass::Request, TransactionId([1; 12])).unwrap();
+    let mut writer = StunWriter::new(&mut out, StunClass::Request, transaction_id()).unwrap();
     writer
         .attribute(attribute::USERNAME, &[username.as_bytes()])
         .unwrap();
@@ -374,4 +385,53 @@ fn restarts_without_a_nomination_keep_two_generations_and_the_path() {
     assert_eq!(late, Some(401));
     let on = check_with(&mut agent, now, address(1), &old, REMOTE_UFRAG, NOMINATE);
     assert_eq!((on, agent.selected()), (None, Some(address(1))));
+}
+
+/// A thief on the way records a check and sends it again from its own address.
+#[test]
+fn a_recorded_check_moves_nothing() {
+    let now = Instant::now();
+    let (caller, thief) = (address(1), address(666));
+    let mut agent = agent(now);
+    let username = format!("{}:{REMOTE_UFRAG}", agent.local().ufrag);
+    let password = agent.local().password.clone();
+    let recorded = request(&username, Some(&password), NOMINATE);
+    send(&mut agent, now, caller, &recorded);
+    agent.handle_authenticated_media(now, caller);
+    events(&mut agent);
+    let (_, outcome) = send(&mut agent, now, thief, &recorded);
+    assert_eq!(outcome, BindingOutcome::dropped(DropReason::StunReplay));
+    assert_eq!(events(&mut agent), [], "not even bound");
+    // The caller's own retransmission is answered.
+    assert_eq!(send(&mut agent, now, caller, &recorded).1.drop_reason, None);
+
+    // Long after, the recording is forgotten; the call's media stays where it is as long as the caller is heard.
+    for _ in 0..SEEN_CHECKS_MAX {
+        check(&mut agent, now, caller, PLAIN);
+    }
+    let (_, outcome) = send(&mut agent, now, thief, &recorded);
+    assert_eq!(outcome.drop_reason, None);
+    agent.handle_handshake(thief);
+    assert_eq!(agent.selected(), Some(caller));
+}
+
+#[test]
+fn a_nominated_path_carries_the_media_when_it_brings_some_or_the_old_one_is_silent() {
+    let now = Instant::now();
+    for silent in [false, true] {
+        let mut agent = agent(now);
+        check(&mut agent, now, address(1), NOMINATE);
+        agent.handle_authenticated_media(now, address(1));
+        check(&mut agent, now, address(2), NOMINATE);
+        assert_eq!(agent.selected(), Some(address(1)), "no proof yet");
+        if silent {
+            check(&mut agent, now + PATH_SILENCE, address(2), NOMINATE);
+        } else {
+            agent.handle_authenticated_media(now, address(2));
+        }
+        assert_eq!(agent.selected(), Some(address(2)));
+        // Both are proven now, or one is silent: the agent may go back at once.
+        check(&mut agent, now + PATH_SILENCE, address(1), NOMINATE);
+        assert_eq!(agent.selected(), Some(address(1)));
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::{DATAGRAM_LEN_MAX, Peer, RESPONSES_MAX, Received, Response, Stage};
 use crate::metrics::DropReason;
 use crate::rtp::{PayloadType, RtpPacket, SequenceNumber, is_rtcp};
+use crate::webrtc::dtls::DtlsInvalid;
 use crate::webrtc::stun::{RESPONSE_LEN_MAX, StunMessage};
 
 impl Peer {
@@ -69,13 +70,16 @@ impl Peer {
             return Err(DropReason::UnknownSource);
         }
         let result = self.dtls.handle_datagram(now, datagram);
-        if result.is_ok() {
+        if result == Ok(true) {
             self.ice.handle_handshake(from);
         }
         self.take_ice_events();
         self.take_dtls_events();
-        result.map_err(|_| DropReason::DtlsInvalid)?;
-        Ok(Received::Control)
+        match result {
+            Ok(true) => Ok(Received::Control),
+            Ok(false) => Err(DropReason::DtlsIgnored),
+            Err(DtlsInvalid) => Err(DropReason::DtlsInvalid),
+        }
     }
 
     fn handle_rtcp(
