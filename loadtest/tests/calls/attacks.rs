@@ -257,7 +257,7 @@ fn attack(
     let began = Instant::now();
     let mut number = 0_u32;
     // Every kind as often as the others.
-    while !(is_over.load(Ordering::Relaxed) && number as usize % kinds.len() == 0) {
+    while !(is_over.load(Ordering::Relaxed) && (number as usize).is_multiple_of(kinds.len())) {
         let due = began + Duration::from_secs(1) * number / DATAGRAMS_PER_S;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let kind = &kinds[number as usize % kinds.len()];

@@ -3,7 +3,7 @@
 //!
 //! It never sends a check of its own, gathers nothing and is always the controlled agent. An address becomes a path only
 //! after MESSAGE-INTEGRITY held, so a spoofed datagram binds nothing. A check that somebody recorded and sends again holds
-//! it too: those of late are known ([`seen_checks`]), and whatever nominates an address, a call's media leaves a living path
+//! it too: those of late are known (`seen_checks`), and whatever nominates an address, a call's media leaves a living path
 //! only for one that brought authenticated media, which is never the same twice.
 
 mod credentials;
