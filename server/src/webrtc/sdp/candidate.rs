@@ -136,7 +136,7 @@ impl LocalCandidate {
 
 impl fmt::Display for LocalCandidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (foundation, priority) = (self.index + 1, self.priority());
+        let (foundation, priority) = (u32::from(self.index) + 1, self.priority());
         let (ip, port) = (self.address.ip().to_canonical(), self.address.port());
         write!(
             f,

@@ -303,10 +303,16 @@ impl OfferedMedia {
             }
             formats.push(format.to_owned());
         }
-        let codecs = formats
-            .iter()
-            .filter_map(|format| static_codec(format))
-            .collect();
+        let mut codecs: Vec<OfferedCodec> = Vec::new();
+        for codec in formats.iter().filter_map(|format| static_codec(format)) {
+            // A number that is listed twice is one codec: an rtpmap would rename only one of two.
+            if !codecs
+                .iter()
+                .any(|known| known.payload_type == codec.payload_type)
+            {
+                codecs.push(codec);
+            }
+        }
         Ok(Self {
             kind,
             port,

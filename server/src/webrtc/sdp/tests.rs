@@ -113,6 +113,28 @@ fn chromium_on_pcmu_gets_the_8_khz_events_and_no_opus() {
 }
 
 #[test]
+fn a_payload_type_listed_twice_is_one_codec() {
+    let offer = CHROMIUM
+        .replace("SAVPF 111 63 9 0 8", "SAVPF 111 63 9 0 0 8")
+        .replace("a=rtpmap:0 PCMU/8000", "a=rtpmap:0 telephone-event/8000");
+    assert_ne!(offer, CHROMIUM);
+    let (audio, _) = accept(&offer, &[CodecName::Pcmu, CodecName::Pcma]).unwrap();
+    assert_eq!(audio.format.codec, Codec::Pcma, "0 is no PCMU here");
+    let event = audio.format.telephone_event.unwrap();
+    assert_ne!(event.payload_type, audio.format.payload_type);
+}
+
+#[test]
+fn the_last_of_all_local_candidates_can_be_written() {
+    let ours = LocalCandidate {
+        address: "192.0.2.1:3478".parse().unwrap(),
+        index: u16::MAX,
+    };
+    let read = RemoteCandidate::parse(&ours.to_string()).unwrap().unwrap();
+    assert_eq!((read.priority, read.port), (ours.priority(), 3478));
+}
+
+#[test]
 fn firefox_is_answered_with_its_own_numbers_and_its_data_channel_is_rejected() {
     let (audio, answer) = accept(FIREFOX, &CODECS).unwrap();
     assert_eq!(audio.format.payload_type, PayloadType(109));
