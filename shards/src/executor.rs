@@ -205,20 +205,19 @@ where
     let outcome = catch(|| {
         executor.run(async move {
             task("heartbeat", heartbeat(), |_| ());
-            // A task of its own: every poll of a pending read keeps one more waker, and glommio counts them in 16 bits.
-            // Not one of `task`'s, so that it is there to the end, while those are cancelled.
-            let woken = match pacemaker::adopt() {
-                Ok(woken) => Some(glommio::spawn_local(woken)),
+            // Not tasks of `task`'s, so that they are there to the end, while those are cancelled.
+            let woken: Vec<_> = match pacemaker::adopt() {
+                Ok(reads) => reads.into_iter().map(glommio::spawn_local).collect(),
                 Err(error) => {
                     tracing::warn!(%error, "nobody wakes this executor when it oversleeps");
-                    None
+                    Vec::new()
                 }
             };
             let outcome = guarded(async move { make_main().await }).await;
             cancel_all().await;
             flush_closes().await;
-            if let Some(woken) = woken {
-                woken.cancel().await;
+            for read in woken {
+                read.cancel().await;
             }
             flush_closes().await;
             pacemaker::release();

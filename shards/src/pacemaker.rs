@@ -4,6 +4,10 @@
 //! executors were seen to sleep until the next socket event, with every timer of theirs overdue. So each executor beats, on
 //! every tick and at least every 20 ms, and one plain thread per process looks every 5 ms: who has missed its beat is woken
 //! through an eventfd, which no timer of glommio is needed for. On a machine that keeps its time it never does.
+//!
+//! A wake-up can itself be lost: when the preemption timer fires between it and the run of the woken tasks (a host that was
+//! frozen has all its timers due at once), glommio runs nothing and parks again, with the read of the eventfd used up. So
+//! several reads wait at a time, and each look that finds no beat spends one more.
 
 use std::cell::RefCell;
 use std::io;
@@ -24,6 +28,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const LOOKS_WHILE_TICKING: u32 = 2;
 /// The same for an executor that only has its heartbeat of 20 ms.
 const LOOKS_WHILE_IDLE: u32 = 10;
+/// Reads of the eventfd that wait at a time: how many wake-ups in a row may be lost. One was lost once in some thousand
+/// starts on a host under load, and that executor slept for ever.
+const READS_WAITING: usize = 8;
 
 /// The beat of one executor.
 #[derive(Debug)]
@@ -38,18 +45,27 @@ thread_local! {
     static PULSE: RefCell<Option<Arc<Pulse>>> = const { RefCell::new(None) };
 }
 
-/// Takes the executor of this thread into care; to be awaited in a task of its own.
+/// Takes the executor of this thread into care. Each of the futures is to be awaited in a task of its own: every poll of a
+/// pending read keeps one more waker, and glommio counts them in 16 bits.
 ///
 /// # Errors
 /// Out of file descriptors.
-pub(crate) fn adopt() -> io::Result<impl Future<Output = ()>> {
+pub(crate) fn adopt() -> io::Result<Vec<impl Future<Output = ()>>> {
     let pulse = Arc::new(Pulse {
         beats: AtomicU64::new(0),
         ticking: AtomicBool::new(false),
         kicks: AtomicU64::new(0),
         eventfd: eventfd()?,
     });
-    let own = pulse.eventfd.as_fd().try_clone_to_owned()?;
+    let reads: Vec<_> = (0..READS_WAITING)
+        .map(|_| {
+            pulse
+                .eventfd
+                .as_fd()
+                .try_clone_to_owned()
+                .map(read_for_ever)
+        })
+        .collect::<io::Result<_>>()?;
     PULSE.set(Some(Arc::clone(&pulse)));
     patients().push(Patient {
         pulse: Arc::downgrade(&pulse),
@@ -57,12 +73,7 @@ pub(crate) fn adopt() -> io::Result<impl Future<Output = ()>> {
         looks: 0,
     });
     start_thread()?;
-    Ok(async move {
-        // SAFETY: the duplicate is open and given away here.
-        let file = unsafe { BufferedFile::from_raw_fd(own.into_raw_fd()) };
-        // The completion itself is the wake-up; the number that was read means nothing.
-        while file.read_at(0, size_of::<u64>()).await.is_ok() {}
-    })
+    Ok(reads)
 }
 
 /// The executor of this thread is released: nobody wakes it any more.
@@ -95,6 +106,13 @@ pub fn kicks() -> u64 {
             .as_ref()
             .map_or(0, |pulse| pulse.kicks.load(Ordering::Relaxed))
     })
+}
+
+async fn read_for_ever(eventfd: OwnedFd) {
+    // SAFETY: the descriptor is open and given away here.
+    let file = unsafe { BufferedFile::from_raw_fd(eventfd.into_raw_fd()) };
+    // The completion itself is the wake-up; the number that was read means nothing.
+    while file.read_at(0, size_of::<u64>()).await.is_ok() {}
 }
 
 /// One executor as the pacemaker knows it.
