@@ -16,6 +16,7 @@
 //! | [`rtp`] | RTP and RTCP packets, sequence and clock arithmetic, RFC 4733 |
 //! | [`config`] | `gateway.toml`, `shards.toml` |
 //! | [`metrics`], [`fault`], [`id`] | counters, blame and the names of things: known to every room |
+//! | `injection` | in test builds: faults on purpose |
 //!
 //! Data plane and control plane share nothing but rings ([`call::rings`]) and atomics ([`metrics`]): no tokio
 //! type is named in `ingress`, `switch`, `webrtc` or `bridge`; no glommio type in `control` or `trunk`.
@@ -28,6 +29,8 @@ pub mod control;
 pub mod fault;
 pub mod id;
 pub mod ingress;
+#[cfg(debug_assertions)]
+pub mod injection;
 pub mod metrics;
 pub mod rtp;
 pub mod serve;

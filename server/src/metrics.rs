@@ -244,7 +244,7 @@ impl ShardMetrics {
     }
 }
 
-/// What the whole process tells: readiness and drain. Written by the control thread.
+/// What the whole process tells: readiness and drain. Written by the control thread, and by a shard that dies.
 #[derive(Debug, Default)]
 pub struct ProcessState {
     /// All shards listen.

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use shards::ShardIndex;
 use shards::doorbell::{Doorbell, DoorbellListener};
 use shards::executor::{self, Executor, ExecutorError, ExecutorSettings, MemlockError, task};
+use shards::guard::guarded;
 use shards::listener::Listener;
 use shards::mesh::{MeshEnd, mesh};
 use shards::ring::{Consumer, Producer, ring};
@@ -246,7 +247,7 @@ struct ShardSeed {
     exit: Exit,
 }
 
-/// Says that the shard's main future has ended, however it did.
+/// Says that the shard tells nothing more of its calls, however it ended.
 struct Exit(Arc<AtomicBool>);
 
 impl Drop for Exit {
@@ -259,8 +260,7 @@ type Report = mpsc::Sender<Result<(), ServeError>>;
 
 /// A shard from its first socket to its last.
 async fn shard_main(mut seed: ShardSeed, report: Report) {
-    let _exit = std::mem::replace(&mut seed.exit, Exit(Arc::default()));
-    let metrics = Arc::clone(&seed.metrics);
+    let exit = std::mem::replace(&mut seed.exit, Exit(Arc::default()));
     let (front, listeners, doorbell, from_control) = match build_shard(seed) {
         Ok(built) => built,
         Err(error) => {
@@ -275,9 +275,33 @@ async fn shard_main(mut seed: ShardSeed, report: Report) {
     let _ = report.send(Ok(()));
     drop(report);
     let adopt = || adopt_handed_over(&front);
-    media_loop(front.switch.clone(), from_control, doorbell, adopt).await;
+    let media = media_loop(front.switch.clone(), from_control, doorbell, adopt);
+    match guarded(media).await {
+        Ok(()) => {
+            say_goodbye(&front).await;
+            drop(exit);
+        }
+        Err(panicked) => {
+            tracing::error!(
+                shard = front.shard.0,
+                "the media loop {panicked}; the shard ends with its calls"
+            );
+            // No shard takes new callers from now on: the process is about to end.
+            front.state.unhealthy.store(true, Ordering::Relaxed);
+            front.state.draining.store(true, Ordering::Relaxed);
+            front.switch.die();
+            // The control thread tells the ends at once.
+            drop(exit);
+            say_goodbye(&front).await;
+        }
+    }
+}
+
+/// Sessions were told to close; they have a moment for it, those too that come from other shards just now.
+async fn say_goodbye(front: &Rc<Front>) {
     let deadline = Instant::now() + GOODBYE_WITHIN;
-    while metrics.sessions.value() > 0 && Instant::now() < deadline {
+    while front.metrics.sessions.value() > 0 && Instant::now() < deadline {
+        adopt_handed_over(front);
         executor::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The little HTTP that the fixture needs: one GET or DELETE, one answer; and a body that stays open, line by line.
+//! The little HTTP that the fixture needs: one request, one answer; and a body that stays open, line by line.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -20,19 +20,22 @@ const HEADERS_MAX: usize = 100;
 pub struct HttpAnswer {
     /// The status.
     pub status: u16,
+    /// `Retry-After`, as it was sent.
+    pub retry_after: Option<String>,
     /// The whole body.
     pub body: String,
 }
 
-/// One request without a body, in plain HTTP.
+/// One request in plain HTTP; a body is JSON.
 pub(super) fn request(
     method: &str,
     address: SocketAddr,
     path: &str,
     bearer: Option<&str>,
+    body: Option<&str>,
 ) -> io::Result<HttpAnswer> {
     let mut reader = BufReader::new(open(address, TIMEOUT)?);
-    exchange(&mut reader, method, path, bearer)
+    exchange(&mut reader, method, path, bearer, body)
 }
 
 /// One GET over TLS; `server_name` must be in the certificate.
@@ -45,7 +48,7 @@ pub(super) fn get_tls(
     let name = ServerName::try_from(server_name.to_owned()).map_err(io::Error::other)?;
     let connection = ClientConnection::new(tls, name).map_err(io::Error::other)?;
     let mut reader = BufReader::new(StreamOwned::new(connection, open(address, TIMEOUT)?));
-    exchange(&mut reader, "GET", path, None)
+    exchange(&mut reader, "GET", path, None, None)
 }
 
 /// A GET whose body goes on: the lines as they come. `idle` is how long the body may be silent before reading gives
@@ -57,7 +60,7 @@ pub(super) fn open_lines(
     idle: Duration,
 ) -> io::Result<BufReader<TcpStream>> {
     let mut reader = BufReader::new(open(address, TIMEOUT)?);
-    let status = send(&mut reader, "GET", path, bearer)?;
+    let (status, _) = send(&mut reader, "GET", path, bearer, None)?;
     if status != 200 {
         return Err(io::Error::other(format!("{path} answered {status}")));
     }
@@ -77,8 +80,9 @@ fn exchange<S: Read + Write>(
     method: &str,
     path: &str,
     bearer: Option<&str>,
+    body: Option<&str>,
 ) -> io::Result<HttpAnswer> {
-    let status = send(reader, method, path, bearer)?;
+    let (status, retry_after) = send(reader, method, path, bearer, body)?;
     let mut body = Vec::new();
     match reader.take(BODY_BYTES_MAX).read_to_end(&mut body) {
         // The other side may end TLS by closing TCP.
@@ -87,6 +91,7 @@ fn exchange<S: Read + Write>(
     }
     Ok(HttpAnswer {
         status,
+        retry_after,
         body: String::from_utf8_lossy(&body).into_owned(),
     })
 }
@@ -97,12 +102,18 @@ fn send<S: Read + Write>(
     method: &str,
     path: &str,
     bearer: Option<&str>,
-) -> io::Result<u16> {
+    body: Option<&str>,
+) -> io::Result<(u16, Option<String>)> {
     let authorization = bearer.map_or_else(String::new, |token| {
         format!("Authorization: Bearer {token}\r\n")
     });
+    let described = body.map_or_else(String::new, |body| {
+        let length = body.len();
+        format!("Content-Type: application/json\r\nContent-Length: {length}\r\n")
+    });
     let head = format!(
-        "{method} {path} HTTP/1.0\r\nHost: localhost\r\n{authorization}Connection: close\r\n\r\n"
+        "{method} {path} HTTP/1.0\r\nHost: localhost\r\n{authorization}{described}Connection: close\r\n\r\n{body}",
+        body = body.unwrap_or_default()
     );
     reader.get_mut().write_all(head.as_bytes())?;
     reader.get_mut().flush()?;
@@ -114,11 +125,17 @@ fn send<S: Read + Write>(
         .and_then(|status| status.parse().ok());
     let status =
         status.ok_or_else(|| io::Error::other(format!("{line:?} is no HTTP status line")))?;
+    let mut retry_after = None;
     for _ in 0..HEADERS_MAX {
         line.clear();
         reader.read_line(&mut line)?;
         if line.trim().is_empty() {
-            return Ok(status);
+            return Ok((status, retry_after));
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("retry-after")
+        {
+            retry_after = Some(value.trim().to_owned());
         }
     }
     Err(io::Error::other("too many header lines"))

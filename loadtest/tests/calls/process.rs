@@ -58,7 +58,7 @@ fn ends_cleanly(gateway: &mut Gateway, within: Duration) {
     );
 }
 
-fn wait_for_status(gateway: &Gateway, path: &str, status: u16) {
+pub(crate) fn wait_for_status(gateway: &Gateway, path: &str, status: u16) {
     let deadline = Instant::now() + WAIT;
     loop {
         let now = gateway.get(path).map(|answer| answer.status);

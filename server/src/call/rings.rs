@@ -101,6 +101,9 @@ pub enum ToShard {
     },
     /// SIGTERM: close idle sessions, refuse new ones.
     Drain,
+    /// Panic on purpose.
+    #[cfg(debug_assertions)]
+    Panic(crate::injection::PanicOrder),
     /// Close everything and end the executor.
     Stop,
 }

@@ -1,6 +1,6 @@
 //! The admin window: metrics, live and recent calls, and the event stream, over HTTP with one bearer token.
 //!
-//! Contracts section 8. It shows and hangs up; it changes no configuration. Every answer but the metrics and the stream
+//! Contracts section 8. It shows and hangs up; it changes no configuration. In test builds `faults` breaks things on purpose. Every answer but the metrics and the stream
 //! is JSON, every refusal `{code, message, fault}`.
 //!
 //! | request | answer |
@@ -16,6 +16,8 @@ mod answer;
 mod calls;
 mod connections;
 mod events;
+#[cfg(debug_assertions)]
+mod faults;
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -68,11 +70,14 @@ impl AdminContext {
 }
 
 fn router(context: AdminContext) -> Router {
-    Router::new()
+    let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/v1/calls", get(calls::list))
         .route("/v1/calls/{call_sid}", get(calls::show).delete(calls::end))
-        .route("/v1/events", get(events::stream))
+        .route("/v1/events", get(events::stream));
+    #[cfg(debug_assertions)]
+    let router = router.route("/v1/faults", axum::routing::post(faults::inject));
+    router
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(async || Problem::not_found("there is no such path in the admin window"))
         // Outermost, so that a stranger learns not even which paths exist.

@@ -146,6 +146,12 @@ impl ControlState {
         }
     }
 
+    /// Has a shard panic on purpose.
+    #[cfg(debug_assertions)]
+    pub fn inject(&mut self, shard: ShardIndex, order: crate::injection::PanicOrder) {
+        self.outbox.push_back((shard, ToShard::Panic(order)));
+    }
+
     /// The next message to a shard.
     pub fn poll_message(&mut self) -> Option<(ShardIndex, ToShard)> {
         self.outbox.pop_front()

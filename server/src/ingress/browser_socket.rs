@@ -12,7 +12,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_tungstenite::tungstenite::{self, Message};
 use futures_lite::FutureExt;
 use shards::executor::{sleep, task};
-use tracing::{debug, info};
+use shards::guard::{Panicked, guarded};
+use tracing::{debug, error, info};
 
 use super::accept::{Front, Place};
 use super::connection::Connection;
@@ -67,7 +68,9 @@ pub(super) async fn run(
     };
     let mut session = Session::open(front, line, token, tenant, head.origin);
     debug!(%peer, tenant_id = %session.tenant.tenant_id, shard = session.open.front.shard.0, "session opened");
-    session.run().await;
+    if let Err(panicked) = guarded(session.run()).await {
+        session.fail(&panicked).await;
+    }
 }
 
 /// The text of the resume token that a head offers, if it does.
@@ -145,7 +148,7 @@ impl Drop for OpenSession {
         if let Some(token) = self.resume_token.take() {
             let why = match self.end {
                 SessionEnd::Lost(_) => Spent::Expired,
-                SessionEnd::Closed => Spent::Ended,
+                SessionEnd::Closed | SessionEnd::Failed => Spent::Ended,
             };
             self.front.resumable.0.borrow_mut().retire(token, why);
             self.front.count_resume_tokens();
@@ -210,6 +213,27 @@ impl Session {
         }
     }
 
+    /// After a panic in the dialect or around it: the call ends as our fault, the page hears so, nobody else notices.
+    async fn fail(self, panicked: &Panicked) {
+        let Self {
+            mut open,
+            line,
+            tenant,
+            ..
+        } = self;
+        open.front.metrics.panics.increment();
+        error!(tenant_id = %tenant.tenant_id, shard = open.front.shard.0, session = open.key.0,
+            "a session {panicked}; its call ends");
+        open.end = SessionEnd::Failed;
+        drop(open);
+        if let Some(mut line) = line {
+            // A page that does not take it loses nothing but the reason.
+            let _ = line
+                .close(RefusalCode::Internal.close_code(), "internal error")
+                .await;
+        }
+    }
+
     async fn next_input(&mut self) -> Flow {
         let ping_due = self.line.as_ref().map(Line::ping_due);
         let due = ping_due
@@ -252,6 +276,8 @@ impl Session {
         if let Some(line) = &mut self.line {
             line.heard(Instant::now());
         }
+        #[cfg(debug_assertions)]
+        self.open.front.switch.step_on_adapter_trap(self.open.key);
         match message {
             Message::Text(text) => self.dialect.handle_text(&text),
             Message::Binary(_) => self.dialect.handle_binary(),
@@ -352,7 +378,7 @@ impl Session {
                     .digit(digit, u16::try_from(duration_ms).unwrap_or(u16::MAX));
             }
             SessionEvent::Ended { cause, reason } => self.dialect.ended(cause, &reason),
-            SessionEvent::MediaFailed(refusal) => self.dialect.refuse(refusal),
+            SessionEvent::Failed(refusal) => self.dialect.refuse(refusal),
             SessionEvent::Statistics(statistics) => self.dialect.stats(*statistics),
             SessionEvent::Drain => self.dialect.draining(),
             // Nobody will come back to a gateway that is gone.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use shards::ring::Reservation;
 use tracing::info;
 
-use super::calls::{Call, HangUp};
+use super::calls::{Call, HangUp, INTERNAL_ERROR};
 use super::mailbox::SessionEvent;
 use super::sessions::DialRequest;
 use super::{CallKey, SessionKey, Switch, entropy, unix_now};
@@ -54,6 +54,13 @@ impl Switch {
                 "the session is closed",
             ));
         };
+        if self.dead {
+            return Err(Refusal::new(
+                RefusalCode::Internal,
+                Fault::Us,
+                INTERNAL_ERROR,
+            ));
+        }
         let tenant = Arc::clone(&session.tenant);
         if session.call.is_some() {
             return Err(Refusal::new(

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use shards::guard;
 use shards::ring::{Full, Reservation};
 use smallvec::SmallVec;
 use tracing::{error, info};
@@ -17,13 +18,17 @@ use super::{CallKey, SessionKey, Switch, Timer, entropy, unix_now};
 use crate::bridge::{Bridge, DirectionOptions, DirectionStatistics};
 use crate::call::q850::Q850Cause;
 use crate::call::rings::{ToControl, TrunkProgress};
-use crate::call::{CallEvent, CallMachine, HangupReason, SetUpTimes};
+use crate::call::{CallAccount, CallEvent, CallMachine, HangupReason, SetUpTimes};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::id::{CallSid, LegId};
+#[cfg(debug_assertions)]
+use crate::injection::Place;
 use crate::rtp::{RtpTimestamp, SequenceNumber};
 
 /// A call that is not answered after so long is given up.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+/// All that a caller hears of a panic.
+pub(super) const INTERNAL_ERROR: &str = "internal error";
 /// How often a live call is looked at: no-media, statistics.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
@@ -43,6 +48,11 @@ impl HangUp {
             fault: Fault::Caller,
             text: text.into(),
         }
+    }
+
+    /// After a panic.
+    pub(super) fn internal_error() -> Self {
+        Self::ours(Q850Cause::TEMPORARY_FAILURE, INTERNAL_ERROR)
     }
 
     pub(super) fn ours(cause: Q850Cause, text: &str) -> Self {
@@ -308,9 +318,20 @@ impl Switch {
         {
             self.metrics.ring_full.increment();
         }
-        let account = self.call_account(&call);
-        self.release_trunk_side(now, &mut call.trunk);
-        count_bridge(&self.metrics, &mut call);
+        // A call that is broken in itself may panic here too: its end is told all the same, without figures.
+        let account = guard::catch(|| {
+            #[cfg(debug_assertions)]
+            self.trap.step_on(Place::Ending, || Some(call_sid));
+            count_bridge(&self.metrics, &mut call);
+            self.call_account(&call)
+        });
+        let account = account.unwrap_or_else(|panicked| {
+            self.count_panic(&panicked.message, "putting a call's figures together");
+            CallAccount::default()
+        });
+        if let Err(panicked) = guard::catch(|| self.release_trunk_side(now, &mut call.trunk)) {
+            self.count_panic(&panicked.message, "closing a trunk leg");
+        }
 
         let (cause, text) = (hang_up.cause, hang_up.text.clone());
         let record = call.machine.end(unix_now(), hang_up.into(), account);

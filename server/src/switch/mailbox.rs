@@ -35,8 +35,8 @@ pub enum SessionEvent {
         /// One sentence for a person.
         reason: String,
     },
-    /// The media leg failed before there was a call.
-    MediaFailed(Refusal),
+    /// The session can't go on, and has no call: its media leg failed, or we did.
+    Failed(Refusal),
     /// Both legs' figures.
     Statistics(Box<CallStats>),
     /// The gateway drains: an idle session closes.

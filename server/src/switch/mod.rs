@@ -3,6 +3,7 @@
 //! * [`turn`] is the media loop: once a tick it drains the sockets, lets the timers fire and sends what came of it.
 //! * `media` is a packet's way: socket -> WebRTC peer -> bridge -> trunk leg -> socket, and back.
 //! * `calls` is a call's life: dial, answer, hold, end. Exactly one final event per call, whatever happens.
+//! * `death` is what a panic ends: one call, or the shard.
 //! * `sessions` is what a signalling session may ask for; [`mailbox`] is what it is told.
 //!
 //! Everything here runs on one core behind one `RefCell`; nothing is held across an `await`. Protocol logic lives in
@@ -17,6 +18,7 @@ mod asks;
 mod call_setup;
 mod call_watch;
 mod calls;
+mod death;
 mod local_addresses;
 mod media;
 mod sessions;
@@ -124,6 +126,10 @@ pub struct Switch {
     /// The media loop sleeps on the doorbell, not on the tick.
     idle: bool,
     draining: bool,
+    /// The media loop panicked: nothing here is to be trusted, and nothing is told any more.
+    dead: bool,
+    #[cfg(debug_assertions)]
+    trap: crate::injection::Trap,
 }
 
 /// The switch as the shard's tasks share it.
@@ -173,6 +179,9 @@ impl SwitchHandle {
             due: Vec::new(),
             idle: false,
             draining: false,
+            dead: false,
+            #[cfg(debug_assertions)]
+            trap: crate::injection::Trap::default(),
             config,
             shards_config,
         };

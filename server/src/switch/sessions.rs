@@ -40,6 +40,8 @@ pub enum SessionEnd {
     Closed,
     /// The socket was lost, and the session not resumed: why it was given up.
     Lost(String),
+    /// Its task panicked.
+    Failed,
 }
 
 impl From<SessionEnd> for HangUp {
@@ -51,6 +53,7 @@ impl From<SessionEnd> for HangUp {
                 fault: Fault::Caller,
                 text,
             },
+            SessionEnd::Failed => Self::internal_error(),
         }
     }
 }
@@ -94,6 +97,10 @@ impl SwitchHandle {
     /// Ends a session and its call.
     pub fn close_session(&self, key: SessionKey, end: SessionEnd) {
         let mut switch = self.0.borrow_mut();
+        if end == SessionEnd::Failed {
+            // The panic may have left the media leg half changed: it gets no goodbye.
+            switch.drop_peer(key);
+        }
         switch.remove_session(Instant::now(), key, end.into());
         switch.flush_now();
     }
@@ -330,7 +337,7 @@ impl Switch {
         debug!(tenant_id = %session.tenant.tenant_id, shard = self.shard.0, reason = refusal.message, "media leg ended");
         match session.call {
             Some(call) => self.end_call(now, call, HangUp::from(&refusal)),
-            None => session.tell(SessionEvent::MediaFailed(refusal)),
+            None => session.tell(SessionEvent::Failed(refusal)),
         }
         self.close_peer(now, key);
     }

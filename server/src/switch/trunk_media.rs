@@ -85,6 +85,11 @@ impl TrunkPorts {
         self.by_range.values().map(MediaPorts::in_use).sum()
     }
 
+    /// Gives every port back; their sockets are gone.
+    pub(super) fn release_all(&mut self) {
+        self.by_range.clear();
+    }
+
     fn of(&mut self, range: (u16, u16)) -> &mut MediaPorts {
         let (shard, shards) = (self.shard, self.shards);
         self.by_range

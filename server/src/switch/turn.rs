@@ -20,6 +20,8 @@ use super::{CallKey, DATAGRAM_BYTES_MAX, SessionKey, Switch, SwitchHandle, Timer
 use crate::call::q850::Q850Cause;
 use crate::call::rings::ToShard;
 use crate::fault::Fault;
+#[cfg(debug_assertions)]
+use crate::injection::Place;
 use crate::metrics::ShardMetrics;
 
 /// Batches drained from the WebRTC port in one turn before the timers get theirs.
@@ -78,6 +80,8 @@ pub async fn media_loop(
             shards::executor::yield_if_needed().await;
         }
         let mut switch = switch.0.borrow_mut();
+        #[cfg(debug_assertions)]
+        switch.trap.step_on(Place::Tick, || None);
         switch.drain_trunk_sockets(&mut ready_sockets);
         switch.fire_timers();
         switch.flush_now();
@@ -121,12 +125,18 @@ fn take_messages(
         let now = Instant::now();
         match message {
             ToShard::Answer(id, answer) => switch.asks.answered(id, answer),
-            ToShard::Trunk(call_sid, progress) => switch.trunk_progress(now, call_sid, progress),
+            ToShard::Trunk(call_sid, progress) => switch.for_call(now, call_sid, |switch| {
+                switch.trunk_progress(now, call_sid, progress);
+            }),
             ToShard::EndCall {
                 call_sid,
                 cause,
                 fault,
-            } => switch.end_call_by_sid(now, call_sid, cause, fault),
+            } => switch.for_call(now, call_sid, |switch| {
+                switch.end_call_by_sid(now, call_sid, cause, fault);
+            }),
+            #[cfg(debug_assertions)]
+            ToShard::Panic(order) => switch.trap.set(order),
             ToShard::Drain => switch.drain(),
             ToShard::Stop => {
                 switch.stop(now);
@@ -171,7 +181,11 @@ impl Switch {
                 remote: from,
                 local: addressed,
             };
-            let handled = guard::catch(|| self.handle_webrtc_datagram(now, session, way, bytes));
+            let handled = guard::catch(|| {
+                #[cfg(debug_assertions)]
+                self.step_on_trap(Place::Packet, Timer::Session(session));
+                self.handle_webrtc_datagram(now, session, way, bytes);
+            });
             if let Err(panicked) = handled {
                 self.after_panic(now, Timer::Session(session), &panicked.message);
             }
@@ -184,12 +198,14 @@ impl Switch {
         self.trunk_sockets.ready(|socket| ready.push(socket));
         let now = Instant::now();
         for &socket in ready.iter() {
-            if let Err(panicked) = guard::catch(|| self.drain_trunk_socket(now, socket)) {
-                self.after_panic(
-                    now,
-                    Timer::Call(super::trunk_media::call_of(socket)),
-                    &panicked.message,
-                );
+            let whose = Timer::Call(super::trunk_media::call_of(socket));
+            let handled = guard::catch(|| {
+                #[cfg(debug_assertions)]
+                self.step_on_trap(Place::Packet, whose);
+                self.drain_trunk_socket(now, socket);
+            });
+            if let Err(panicked) = handled {
+                self.after_panic(now, whose, &panicked.message);
             }
         }
     }
@@ -199,47 +215,19 @@ impl Switch {
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(now, |timer| due.push(timer));
         for timer in due.drain(..) {
-            let handled = guard::catch(|| match timer {
-                Timer::Session(session) => self.session_due(now, session),
-                Timer::Call(call) => self.call_due(now, call),
+            let handled = guard::catch(|| {
+                #[cfg(debug_assertions)]
+                self.step_on_trap(Place::Timer, timer);
+                match timer {
+                    Timer::Session(session) => self.session_due(now, session),
+                    Timer::Call(call) => self.call_due(now, call),
+                }
             });
             if let Err(panicked) = handled {
                 self.after_panic(now, timer, &panicked.message);
             }
         }
         self.due = due;
-    }
-
-    /// A packet or a timer of one call panicked: that call ends, the shard goes on.
-    fn after_panic(&mut self, now: Instant, whose: Timer, message: &str) {
-        self.metrics.panics.increment();
-        error!(
-            shard = self.shard.0,
-            message, "a panic on the media path; its call ends"
-        );
-        let hang_up = HangUp {
-            cause: Q850Cause::TEMPORARY_FAILURE,
-            fault: Fault::Us,
-            text: "internal error".into(),
-        };
-        let session = match whose {
-            Timer::Session(session) => Some(session),
-            Timer::Call(call) => self.calls.get(call.0).map(|call| call.session),
-        };
-        let call = match whose {
-            Timer::Session(session) => self
-                .sessions
-                .get(session.0)
-                .and_then(|session| session.call),
-            Timer::Call(call) => Some(call),
-        };
-        if let Some(call) = call {
-            self.end_call(now, call, hang_up);
-        }
-        // Its state is not to be trusted, so it gets no goodbye.
-        if let Some(session) = session {
-            self.drop_peer(session);
-        }
     }
 
     fn end_call_by_sid(

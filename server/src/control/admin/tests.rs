@@ -65,11 +65,17 @@ fn without_a_configured_token_nobody_gets_in_and_the_answer_says_why() {
 #[test]
 fn wrong_paths_methods_and_parameters_are_told_apart() {
     let gateway = Running::start(config(), 1);
+    let faults = match cfg!(debug_assertions) {
+        true => (400, "malformed"),
+        false => (404, "not_found"),
+    };
     let cases = [
         ("GET", "/", 404, "not_found"),
         ("GET", "/v1/calls/", 404, "not_found"),
         ("POST", "/v1/calls", 405, "method_not_allowed"),
         ("DELETE", "/metrics", 405, "method_not_allowed"),
+        // Faults on purpose: in a release build there is no such path.
+        ("POST", "/v1/faults", faults.0, faults.1),
         ("GET", "/v1/calls/CSnope", 400, "malformed"),
         ("DELETE", "/v1/calls/CSnope", 400, "malformed"),
         ("GET", "/v1/calls?tenant=acme", 400, "malformed"),

@@ -1,0 +1,81 @@
+//! In test builds alone: an order for a fault. A panic on one shard, or a control thread that stands still.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use shards::ShardIndex;
+
+use super::super::thread::lock;
+use super::AdminContext;
+use super::answer::Problem;
+use crate::id::CallSid;
+use crate::injection::{PanicOrder, Place};
+
+/// The longest stall, so that a mistake does not cost a test machine its gateway.
+const STALL_MS_MAX: u64 = 60_000;
+/// The answer leaves before the thread stands still.
+const STALL_AFTER: Duration = Duration::from_millis(20);
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "fault", rename_all = "lowercase", deny_unknown_fields)]
+pub(super) enum Order {
+    /// On the shard of the call, or on `shard`.
+    Panic {
+        at: Place,
+        shard: Option<u16>,
+        call_sid: Option<CallSid>,
+    },
+    Stall {
+        at: Stalled,
+        ms: u64,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Stalled {
+    Control,
+}
+
+/// `POST /v1/faults`
+pub(super) async fn inject(
+    State(context): State<AdminContext>,
+    order: Result<Json<Order>, JsonRejection>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let Json(order) = order.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
+    match order {
+        Order::Panic {
+            at,
+            shard,
+            call_sid,
+        } => {
+            let shard = match (call_sid, shard) {
+                (Some(call_sid), _) => call_sid.shard(),
+                (None, Some(shard)) => ShardIndex(shard),
+                (None, None) => return Err(Problem::malformed("shard or call_sid is missing")),
+            };
+            if usize::from(shard.0) >= context.shards.len() {
+                return Err(Problem::not_found(format!("there is no {shard}")));
+            }
+            lock(&context.state).inject(shard, PanicOrder { at, call_sid });
+        }
+        Order::Stall {
+            at: Stalled::Control,
+            ms,
+        } => {
+            let stall = Duration::from_millis(ms.min(STALL_MS_MAX));
+            tokio::spawn(async move {
+                tokio::time::sleep(STALL_AFTER).await;
+                tracing::warn!(?stall, "the control thread stands still, as ordered");
+                // Not tokio's: nothing else may run on this thread meanwhile.
+                std::thread::sleep(stall);
+            });
+        }
+    }
+    Ok((StatusCode::ACCEPTED, Json(json!({"state": "ordered"}))))
+}

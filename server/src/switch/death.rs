@@ -1,0 +1,135 @@
+//! What a panic ends (contracts section 7): of a packet, a timer or a message, that one call; of the media loop itself, the
+//! shard with all its calls. What it had in hand is not to be trusted, so it is dropped without a goodbye.
+
+use std::time::Instant;
+
+use shards::guard;
+use tracing::error;
+
+use super::calls::{HangUp, INTERNAL_ERROR};
+use super::mailbox::SessionEvent;
+use super::{CallKey, SessionKey, Switch, SwitchHandle, Timer};
+use crate::call::q850::Q850Cause;
+use crate::fault::{Fault, Refusal, RefusalCode};
+use crate::id::CallSid;
+
+impl SwitchHandle {
+    /// The media loop has panicked. From now on nothing is told of any call: the control thread tells their ends. The
+    /// sessions hear it, and close.
+    pub fn die(&self) {
+        // Unwinding has given the switch back, whoever held it.
+        let Ok(mut switch) = self.0.try_borrow_mut() else {
+            return;
+        };
+        switch.metrics.panics.increment();
+        switch.dead = true;
+        if let Err(panicked) = guard::catch(|| switch.drop_all()) {
+            error!(
+                shard = switch.shard.0,
+                "dropping a dead shard's calls {panicked}"
+            );
+        }
+        let sessions: Vec<SessionKey> = switch
+            .sessions
+            .iter()
+            .map(|(key, _)| SessionKey(key))
+            .collect();
+        for key in sessions {
+            let had_call = (switch.sessions.get_mut(key.0))
+                .is_some_and(|session| session.call.take().is_some());
+            let event = match had_call {
+                true => SessionEvent::Ended {
+                    cause: Q850Cause::TEMPORARY_FAILURE,
+                    reason: INTERNAL_ERROR.into(),
+                },
+                false => SessionEvent::Failed(internal_error()),
+            };
+            switch.tell(key, event);
+        }
+        switch.publish_gauges();
+    }
+
+    /// In test builds: panics if that is ordered for the session's call.
+    #[cfg(debug_assertions)]
+    pub fn step_on_adapter_trap(&self, key: SessionKey) {
+        let switch = self.0.borrow();
+        switch.step_on_trap(crate::injection::Place::Adapter, Timer::Session(key));
+    }
+}
+
+impl Switch {
+    /// Does what the control thread wants of one call. A panic in it ends that call.
+    pub(super) fn for_call(
+        &mut self,
+        now: Instant,
+        call_sid: CallSid,
+        work: impl FnOnce(&mut Self),
+    ) {
+        let whose = self.calls_by_sid.get(&call_sid).copied();
+        if let Err(panicked) = guard::catch(|| work(self)) {
+            match whose {
+                Some(key) => self.after_panic(now, Timer::Call(key), &panicked.message),
+                None => self.count_panic(&panicked.message, "a message about a call that ended"),
+            }
+        }
+    }
+
+    /// A packet, a timer or a message of one call panicked: that call ends, the shard goes on.
+    pub(super) fn after_panic(&mut self, now: Instant, whose: Timer, message: &str) {
+        self.count_panic(message, "the media path; its call ends");
+        self.checked_on = None;
+        let (session, call) = self.owners_of(whose);
+        if let Some(call) = call {
+            self.end_call(now, call, HangUp::internal_error());
+        }
+        if let Some(session) = session {
+            if call.is_none() {
+                self.tell(session, SessionEvent::Failed(internal_error()));
+            }
+            self.drop_peer(session);
+        }
+    }
+
+    pub(super) fn count_panic(&self, message: &str, place: &str) {
+        self.metrics.panics.increment();
+        error!(shard = self.shard.0, message, "a panic in {place}");
+    }
+
+    fn owners_of(&self, whose: Timer) -> (Option<SessionKey>, Option<CallKey>) {
+        match whose {
+            Timer::Session(key) => {
+                let session = self.sessions.get(key.0);
+                (Some(key), session.and_then(|session| session.call))
+            }
+            Timer::Call(key) => (self.calls.get(key.0).map(|call| call.session), Some(key)),
+        }
+    }
+
+    /// In test builds: panics if that is ordered for this place and call.
+    #[cfg(debug_assertions)]
+    pub(super) fn step_on_trap(&self, at: crate::injection::Place, whose: Timer) {
+        self.trap.step_on(at, || {
+            let (_, call) = self.owners_of(whose);
+            let call = self.calls.get(call?.0)?;
+            Some(call.machine.identity().call_sid)
+        });
+    }
+
+    fn drop_all(&mut self) {
+        self.calls_by_sid.clear();
+        self.calls.clear();
+        self.trunk_ports.release_all();
+        let keys: Vec<SessionKey> = self
+            .sessions
+            .iter()
+            .map(|(key, _)| SessionKey(key))
+            .collect();
+        for key in keys {
+            self.drop_peer(key);
+        }
+    }
+}
+
+fn internal_error() -> Refusal {
+    Refusal::new(RefusalCode::Internal, Fault::Us, INTERNAL_ERROR)
+}
