@@ -3,6 +3,7 @@
 use crate::fuzz;
 use crate::host;
 use crate::run::{Outcome, cargo, cargo_command, run, step};
+use crate::sdk;
 use crate::test;
 
 /// The version of cargo-deny that deny.toml was written for.
@@ -31,6 +32,7 @@ pub fn ci() -> Outcome {
     step("licences, bans, sources");
     ensure_cargo_deny()?;
     cargo(&["deny", "check", "licenses", "bans", "sources"])?;
+    sdk::check_types()?;
     step("fuzz targets");
     fuzz::fuzz(FUZZ_S)?;
     test::test()

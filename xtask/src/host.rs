@@ -52,6 +52,18 @@ pub const TEST_TOOLS: &[Tool] = &[
     },
 ];
 
+/// What the SDK's types and tests need.
+pub const SDK_TOOLS: &[Tool] = &[
+    Tool {
+        program: "node",
+        package: "nodejs",
+    },
+    Tool {
+        program: "npm",
+        package: "npm",
+    },
+];
+
 /// Locked memory that one io_uring executor needs, in KiB.
 const MEMLOCK_KIB_MIN: u64 = 512;
 /// The version of aiortc that the tests were written against.

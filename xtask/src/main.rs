@@ -5,6 +5,7 @@ mod demo;
 mod fuzz;
 mod host;
 mod run;
+mod sdk;
 mod test;
 
 use std::process::ExitCode;
@@ -15,9 +16,9 @@ cargo xtask <command>
   demo [--once]   Build, start a gateway with an echo trunk, place one call with speech through it, print its events,
                   delay and score, then the address of a softphone page; stays up until Ctrl-C. --once ends after the
                   call: exit code 0 only if the audio passed.
-  test            Every test, with the real peers (Chromium, aiortc). Installs what is missing (as root), else prints
-                  the line that does.
-  ci              fmt, clippy, doc, deny, the fuzz targets for 20 s each, then `test`.
+  test            Every test, with the real peers (Chromium, aiortc), and the SDK's. Installs what is missing (as root), else
+                  prints the line that does.
+  ci              fmt, clippy, doc, deny, the SDK's types, the fuzz targets for 20 s each, then `test`.
   fuzz [SECONDS]  Every fuzz target for SECONDS (default 1800).
   bench [udp]     The benchmarks of every crate; `udp` alone: how a shard moves datagrams, as a table (3 minutes).
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::host;
 use crate::run::{self, Outcome, cargo, cargo_command, run, step};
+use crate::sdk;
 
 /// Many tests are calls in real time; more at once would starve each other on two cores.
 const TESTS_AT_ONCE: &str = "2";
@@ -12,8 +13,10 @@ const TESTS_AT_ONCE: &str = "2";
 pub fn test() -> Outcome {
     host::ensure(host::BUILD_TOOLS)?;
     host::ensure(host::TEST_TOOLS)?;
+    host::ensure(host::SDK_TOOLS)?;
     host::check_memlock()?;
     let python = host::ensure_aiortc()?;
+    sdk::test()?;
 
     step("building");
     cargo(&["build", "--workspace", "--bins"])?;
