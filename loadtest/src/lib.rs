@@ -14,6 +14,7 @@ pub mod signalling;
 pub mod softphone_page;
 pub mod spectrum;
 pub mod speech;
+pub mod turn_server;
 pub mod webrtc_client;
 
 /// A random number for what RFC 3550 wants random: initial sequence numbers and timestamps.

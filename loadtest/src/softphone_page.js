@@ -1,7 +1,7 @@
 // Evaluated in the gateway's own page by softphone_page.rs: one Softphone, what it hears, and what its connection reports.
 
 /** Opens the session; resolves with the time in ms from the answer until ICE and DTLS are done. */
-globalThis.connectPhone = async ({ tenantId, token, relayPort }) => {
+globalThis.connectPhone = async ({ tenantId, token, relayPort, iceTransportPolicy }) => {
   const { Softphone } = await import("/softphone.js");
   const setRemoteDescription = RTCPeerConnection.prototype.setRemoteDescription;
   let answeredAt = 0;
@@ -15,7 +15,7 @@ globalThis.connectPhone = async ({ tenantId, token, relayPort }) => {
   };
   // Echo cancellation would take away exactly what an echo trunk sends back.
   const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-  const phone = new Softphone({ url: location.origin.replace(/^http/, "ws"), tenantId, token, audio });
+  const phone = new Softphone({ url: location.origin.replace(/^http/, "ws"), tenantId, token, audio, iceTransportPolicy });
   globalThis.phone = phone;
   phone.messages = [];
   phone.addEventListener("message", ({ detail }) => phone.messages.push(detail));
@@ -90,6 +90,7 @@ globalThis.transportStats = async () => {
   const of = (type) => [...stats.values()].find((each) => each.type === type) ?? {};
   const transport = of("transport");
   const codec = (type) => stats.get(of(type).codecId)?.mimeType;
+  const pair = stats.get(transport.selectedCandidatePairId);
   return {
     tlsVersion: transport.tlsVersion,
     srtpCipher: transport.srtpCipher,
@@ -102,6 +103,7 @@ globalThis.transportStats = async () => {
     concealedSamples: of("inbound-rtp").concealedSamples,
     insertedSamplesForDeceleration: of("inbound-rtp").insertedSamplesForDeceleration,
     removedSamplesForAcceleration: of("inbound-rtp").removedSamplesForAcceleration,
-    availableOutgoingBitrate: stats.get(transport.selectedCandidatePairId)?.availableOutgoingBitrate,
+    availableOutgoingBitrate: pair?.availableOutgoingBitrate,
+    localCandidateType: stats.get(pair?.localCandidateId)?.candidateType,
   };
 };

@@ -49,6 +49,8 @@ pub struct TransportStats {
     pub removed_samples_for_acceleration: u64,
     /// Bits per second that the path takes, as transport-wide congestion control found out.
     pub available_outgoing_bitrate: Option<f64>,
+    /// The page's end of the selected pair: `host`, `srflx`, `prflx` or `relay`.
+    pub local_candidate_type: Option<String>,
 }
 
 /// A browser that shows the gateway's page.
@@ -110,6 +112,23 @@ impl SoftphonePage {
         relay_port: Option<u16>,
     ) -> Result<Duration, ChromiumError> {
         let options = json!({ "tenantId": tenant, "token": token, "relayPort": relay_port });
+        self.connect_with(&options)
+    }
+
+    /// As [`SoftphonePage::connect`], through a TURN server only: no other candidate of the page is used.
+    ///
+    /// # Errors
+    /// The gateway refuses, or no path comes up.
+    pub fn connect_by_turn(
+        &mut self,
+        tenant: &str,
+        token: &str,
+    ) -> Result<Duration, ChromiumError> {
+        let options = json!({ "tenantId": tenant, "token": token, "iceTransportPolicy": "relay" });
+        self.connect_with(&options)
+    }
+
+    fn connect_with(&mut self, options: &Value) -> Result<Duration, ChromiumError> {
         let took_ms = self
             .page
             .evaluate(&format!("connectPhone({options})"), CONNECT_WITHIN)?;

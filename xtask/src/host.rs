@@ -32,11 +32,15 @@ pub const BUILD_TOOLS: &[Tool] = &[
     },
 ];
 
-/// What the tests need besides: a browser, Python for aiortc, and what the README's own commands use.
+/// What the tests need besides: a browser, a TURN server, Python for aiortc, and what the README's own commands use.
 pub const TEST_TOOLS: &[Tool] = &[
     Tool {
         program: "chromium",
         package: "chromium",
+    },
+    Tool {
+        program: "turnserver",
+        package: "coturn",
     },
     Tool {
         program: "curl",

@@ -45,6 +45,9 @@ fn print_peers(python: &Path) {
     );
     println!("    peer: {chromium}");
     println!("    peer: {}", aiortc.unwrap_or_else(|| "aiortc".into()));
+    let coturn = run::output("turnserver", &["--version"]);
+    let coturn = coturn.map(|version| format!("coturn {version}"));
+    println!("    peer: {}", coturn.unwrap_or_else(|| "coturn".into()));
     println!("    peer: str0m (the load test's light WebRTC client)");
     println!("    peer: plain RTP far end (the load test's)");
 }

@@ -124,7 +124,7 @@ fn echo_call(webrtc_lines: &str, trunk: &str, loses_server_hello: bool) -> EchoC
 }
 
 /// What the page hears of its own voice: the first recording that passes, or the last.
-fn hear(page: &mut SoftphonePage, trunk: &str) -> Verdict {
+pub(crate) fn hear(page: &mut SoftphonePage, trunk: &str) -> Verdict {
     let question = Question::new(Bar::Chromium).looped();
     let mut recorded = 0;
     loop {

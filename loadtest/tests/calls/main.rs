@@ -18,4 +18,5 @@ mod shards;
 mod shards_keys;
 mod strangers;
 mod tokens;
+mod turn;
 mod wire;

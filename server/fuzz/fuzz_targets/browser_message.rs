@@ -13,7 +13,7 @@ use server::fault::{Fault, Refusal, RefusalCode};
 use server::id::CallSid;
 use server::vendors::browser::{
     Action, BACKLOG_MAX, BrowserSession, CLOSE_REASON_LEN_MAX, ClientMessage, HELD_MESSAGES_MAX,
-    SessionSettings,
+    SessionSettings, Welcome,
 };
 
 /// Frames of one input.
@@ -69,12 +69,12 @@ impl Page {
                     token_id: "1".to_owned(),
                     expires_unix_s: 1,
                 };
-                session.authenticated(self.now, Ok(grant), Some(&resume_token()));
+                session.authenticated(self.now, Ok(grant), welcome());
             }
-            "!denied" => session.authenticated(self.now, Err(refusal()), None),
+            "!denied" => session.authenticated(self.now, Err(refusal()), Welcome::default()),
             "!lost" => session.handle_loss(self.now, Vec::new(), false),
             "!lost with media" => session.handle_loss(self.now, Vec::new(), true),
-            "!resumed" => session.resumed(&resume_token()),
+            "!resumed" => session.resumed(welcome()),
             "!answer" => session.offer_answered(Ok("v=0".to_owned())),
             "!no answer" => session.offer_answered(Err(refusal())),
             "!refused" => {
@@ -145,6 +145,13 @@ fn call_sid() -> CallSid {
     "CS00000123456789abcdef0123456789ab"
         .parse()
         .expect("a call sid")
+}
+
+fn welcome() -> Welcome {
+    Welcome {
+        resume_token: Some(resume_token()),
+        ..Welcome::default()
+    }
 }
 
 fn resume_token() -> ResumeToken {

@@ -5,6 +5,7 @@
 //! | [`session_auth`] | the SessionAuth token of the browser dialect |
 //! | [`resume_token`] | what a page shows to go on with a session whose socket was lost |
 //! | [`gateway_key`] | the gateway's own key, which signs tokens for operators and tests |
+//! | [`turn_rest`] | the username and password with which a page gets a relay from a TURN server |
 //! | [`origin`] | the `Origin` header against a tenant's list |
 //!
 //! Nothing here keeps state: that a SessionAuth token is used once is the control thread's desk; that a resume token is, the
@@ -14,8 +15,10 @@ pub mod gateway_key;
 pub mod origin;
 pub mod resume_token;
 pub mod session_auth;
+pub mod turn_rest;
 
 pub use gateway_key::{GatewayKey, InvalidGatewayKey};
 pub use origin::origin_allowed;
 pub use resume_token::{InvalidResumeToken, ResumeToken, ResumeTokenDigest};
 pub use session_auth::{SessionGrant, SignError, TokenRequest, sign, verify};
+pub use turn_rest::TurnCredentials;

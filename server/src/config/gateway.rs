@@ -59,12 +59,30 @@ pub struct AdminConfig {
 pub struct WebRtcConfig {
     /// Addresses for our candidates; empty: those of the interfaces that are up (loopback only when alone).
     pub advertised_ips: Vec<IpAddr>,
-    /// STUN and TURN URLs for the page's `RTCPeerConnection`.
-    pub ice_servers: Vec<String>,
+    /// STUN and TURN servers for the page's `RTCPeerConnection`.
+    pub ice_servers: Vec<IceServerConfig>,
     /// `dtls = "auto" | "1.2" | "1.3"`.
     pub dtls: DtlsVersions,
     /// Codecs that we answer, best first; default `["opus", "PCMU", "PCMA"]`.
     pub codecs: Vec<CodecName>,
+}
+
+/// One entry of `ice_servers`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IceServerConfig {
+    /// How it is reached (RFC 7064, 7065).
+    pub urls: Vec<String>,
+    /// What makes credentials for it; none for STUN, which needs no credentials.
+    pub turn: Option<TurnSecret>,
+}
+
+/// What is shared with a TURN server ([`crate::auth::turn_rest`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TurnSecret {
+    /// `static-auth-secret` of coturn.
+    pub secret: Secret,
+    /// How long the credentials of one session are good, default 86400.
+    pub credential_lifetime_s: u32,
 }
 
 /// Which DTLS versions a WebRTC leg accepts.

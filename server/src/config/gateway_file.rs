@@ -16,7 +16,7 @@ use super::section::{Located, Section};
 use super::tls::{TlsFileError, check_tls_files};
 use super::{
     AdminConfig, CodecName, ConfigError, DtlsVersions, GatewayConfig, Secret, ServerConfig,
-    WebRtcConfig, tenant_file, trunk_file,
+    WebRtcConfig, ice_server_file, tenant_file, trunk_file,
 };
 
 /// The most tenants in one file.
@@ -45,7 +45,7 @@ pub(super) fn read_document(
         let mut root = Section::root(&document, &table);
         let server = server(root.section_or_default("server"));
         let admin = admin(root.section_or_default("admin"), environment);
-        let webrtc = webrtc(root.section_or_default("webrtc"));
+        let webrtc = webrtc(root.section_or_default("webrtc"), environment);
         let trunks = trunks(&mut root);
         let tenants = tenants(&mut root, &trunks, server.as_ref());
         for trunk in trunks.values() {
@@ -147,7 +147,7 @@ fn admin(mut section: Section<'_>, environment: Environment<'_>) -> AdminConfig 
 
 const ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7444);
 
-fn webrtc(mut section: Section<'_>) -> WebRtcConfig {
+fn webrtc(mut section: Section<'_>, environment: Environment<'_>) -> WebRtcConfig {
     let usable = |text: &str| {
         let ip: IpAddr = text.parse().ok()?;
         (!ip.is_unspecified() && !ip.is_multicast()).then_some(ip)
@@ -158,17 +158,7 @@ fn webrtc(mut section: Section<'_>) -> WebRtcConfig {
         usable,
         &[],
     );
-    let ice_server = |text: &str| {
-        let (scheme, rest) = text.split_once(':')?;
-        (["stun", "stuns", "turn", "turns"].contains(&scheme) && !rest.is_empty())
-            .then(|| text.to_owned())
-    };
-    let ice_servers = section.parsed_list_or(
-        "ice_servers",
-        "stun:, stuns:, turn: or turns: URLs (RFC 7064, 7065)",
-        ice_server,
-        &[],
-    );
+    let ice_servers = ice_server_file::read(&mut section, environment);
     let dtls = |text: &str| match text {
         "auto" => Some(DtlsVersions::Auto),
         "1.2" => Some(DtlsVersions::Only12),
@@ -245,7 +235,7 @@ fn tenants(
 }
 
 /// A secret: `KEY_file = "path"`, or `KEY = "env:NAME"`.
-fn secret(
+pub(super) fn secret(
     section: &mut Section<'_>,
     (key, file_key): (&'static str, &'static str),
     environment: Environment<'_>,

@@ -7,7 +7,7 @@
 //! | file | subject |
 //! | --- | --- |
 //! | `gateway`, `shards` | the typed forms |
-//! | `gateway_file`, `tenant_file`, `trunk_file`, `shards_file` | from TOML to the typed forms |
+//! | `gateway_file`, `ice_server_file`, `tenant_file`, `trunk_file`, `shards_file` | from TOML to the typed forms |
 //! | `document`, `section`, `spelling` | a TOML file with the place of every value, read key by key |
 //! | `report` | problems, warnings and effective values, as people read them |
 //! | `tls`, `public_key` | the key files that the configuration names |
@@ -16,6 +16,7 @@
 mod document;
 mod gateway;
 mod gateway_file;
+mod ice_server_file;
 mod machine;
 mod public_key;
 mod report;

@@ -21,6 +21,12 @@ pub(super) struct Located<T> {
     span: Range<usize>,
 }
 
+/// One entry of a list that takes texts and tables.
+pub(super) enum Entry<'a> {
+    Text(Located<String>),
+    Section(Section<'a>),
+}
+
 /// One table of a document.
 pub(super) struct Section<'a> {
     document: &'a Document,
@@ -277,11 +283,7 @@ impl<'a> Section<'a> {
             return Vec::new();
         };
         if items.len() > count_max {
-            let message = format!(
-                "{} entries are too many; allowed: at most {count_max}",
-                items.len()
-            );
-            self.problem(Some(value.span()), self.key(key), message);
+            self.refuse_count(key, value, items.len(), count_max);
             return Vec::new();
         }
         let mut sections = Vec::with_capacity(items.len());
@@ -292,6 +294,53 @@ impl<'a> Section<'a> {
             }
         }
         sections
+    }
+
+    /// The entries of a list of texts and tables, at most `count_max`; none if the key is absent.
+    pub(super) fn texts_and_sections(
+        &mut self,
+        key: &'static str,
+        count_max: usize,
+    ) -> Vec<Entry<'a>> {
+        const WANTED: &str = "a list of texts and tables";
+        let Some(value) = self.value(key) else {
+            self.set(key, "[]", None);
+            return Vec::new();
+        };
+        let Some(items) = self.typed(key, value, DeValue::as_array, WANTED) else {
+            return Vec::new();
+        };
+        if items.is_empty() {
+            self.set(key, "[]", Some(value.span()));
+        }
+        if items.len() > count_max {
+            self.refuse_count(key, value, items.len(), count_max);
+            return Vec::new();
+        }
+        let mut entries = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let name = format!("{}[{index}]", self.key(key));
+            match item.get_ref() {
+                DeValue::String(text) => {
+                    let text = text.to_string();
+                    self.document
+                        .record(name.clone(), quote(&text), Some(item.span()));
+                    entries.push(Entry::Text(Located {
+                        value: text,
+                        key: name,
+                        span: item.span(),
+                    }));
+                }
+                DeValue::Table(table) => {
+                    entries.push(Entry::Section(self.child(name, item.span(), Some(table))));
+                }
+                other => {
+                    let message = format!("is {}; allowed: {WANTED}", type_name(other));
+                    self.problem(Some(item.span()), name, message);
+                }
+            }
+        }
+        entries
     }
 
     /// The entries of a table whose keys are names and whose values are whole numbers within `allowed`.
@@ -403,7 +452,19 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn has(&self, key: &str) -> bool {
+    fn refuse_count(
+        &self,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        count: usize,
+        count_max: usize,
+    ) {
+        let message = format!("{count} entries are too many; allowed: at most {count_max}");
+        self.problem(Some(value.span()), self.key(key), message);
+    }
+
+    /// Does the file have this key?
+    pub(super) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod both_files;
+mod ice_servers;
 mod shards_keys;
 mod tenants_and_trunks;
 

@@ -20,16 +20,16 @@ use super::connection::Connection;
 use super::http::{self, RequestHead};
 use super::line::{Doorway, Line, WriteFailure};
 use super::resumptions::Spent;
-use crate::auth::{self, ResumeToken, ResumeTokenDigest, SessionGrant};
+use crate::auth::{self, ResumeToken, ResumeTokenDigest, SessionGrant, TurnCredentials};
 use crate::call::q850::Q850Cause;
-use crate::config::TenantConfig;
+use crate::config::{IceServerConfig, TenantConfig};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::metrics::ConnectionRefusal;
 use crate::switch::mailbox::{Mailbox, SessionEvent};
 use crate::switch::{DialRequest, SessionEnd, SessionKey};
 use crate::vendors::browser::{
-    Action, BrowserSession, MESSAGE_LEN_MAX, Offered, SUBPROTOCOL, ServerMessage, SessionSettings,
-    says_goodbye, subprotocols,
+    Action, BrowserSession, IceServer, MESSAGE_LEN_MAX, Offered, SUBPROTOCOL, ServerMessage,
+    SessionSettings, Welcome, says_goodbye, subprotocols,
 };
 
 /// Runs what an admitted head asks for: a new session until its end, or another socket for one that is there.
@@ -180,7 +180,6 @@ impl Session {
         let server = &front.config.server;
         let settings = SessionSettings {
             session_id: format!("{}-{}-{}", front.shard.0, key.0, random_hex()),
-            ice_servers: front.config.webrtc.ice_servers.clone(),
             signal_grace: Duration::from_millis(server.signal_grace_ms.into()),
         };
         Self {
@@ -344,10 +343,28 @@ impl Session {
             task("closing socket", close, move |_| metrics.panics.increment());
             self.dialect.handle_loss(Instant::now(), Vec::new(), true);
         }
-        let token = self.issue_resume_token();
-        self.dialect.resumed(&token);
+        let welcome = Welcome {
+            resume_token: Some(self.issue_resume_token()),
+            ice_servers: self.ice_servers(),
+        };
+        self.dialect.resumed(welcome);
         info!(tenant_id = %self.tenant.tenant_id, shard = self.open.front.shard.0, session = self.open.key.0,
             "session resumed");
+    }
+
+    /// The servers of `[webrtc]`, with credentials that begin to run now. A TURN server counts them by tenant.
+    fn ice_servers(&self) -> Vec<IceServer> {
+        let user = self.tenant.tenant_id.as_str();
+        let now_unix_s = now_unix_s();
+        let servers = self.open.front.config.webrtc.ice_servers.iter();
+        let with_credentials = |server: &IceServerConfig| IceServer {
+            urls: server.urls.clone(),
+            credentials: server
+                .turn
+                .as_ref()
+                .map(|turn| TurnCredentials::new(turn, user, now_unix_s)),
+        };
+        servers.map(with_credentials).collect()
     }
 
     /// The token for the next resume, in place of the one before.
@@ -418,10 +435,14 @@ impl Session {
             Action::Authenticate { token } => {
                 let granted = self.authenticate(&token.0).await;
                 let grace_ms = self.open.front.config.server.signal_grace_ms;
-                let resume_token =
-                    (granted.is_ok() && grace_ms > 0).then(|| self.issue_resume_token());
-                self.dialect
-                    .authenticated(Instant::now(), granted, resume_token.as_ref());
+                let welcome = match &granted {
+                    Ok(_) => Welcome {
+                        resume_token: (grace_ms > 0).then(|| self.issue_resume_token()),
+                        ice_servers: self.ice_servers(),
+                    },
+                    Err(_) => Welcome::default(),
+                };
+                self.dialect.authenticated(Instant::now(), granted, welcome);
             }
             Action::Offer { sdp } => {
                 let answer = switch.offer(key, &sdp);
@@ -529,10 +550,7 @@ impl Session {
     /// Signature and claims here, single use at the desk.
     async fn authenticate(&self, token: &str) -> Result<SessionGrant, Refusal> {
         let front = &self.open.front;
-        let now_unix_s = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
+        let now_unix_s = now_unix_s();
         let keys = self
             .tenant
             .browser
@@ -586,6 +604,13 @@ impl Session {
         self.count_slow_reader();
         Flow::Break(())
     }
+}
+
+fn now_unix_s() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
 }
 
 fn random_hex() -> String {

@@ -3,17 +3,20 @@
  * RTCPeerConnection. It draws nothing; page.js does.
  *
  * Events: "state" (detail: "connecting" | "ready" | "calling" | "in call" | "on hold" | "ended"),
- * "message" (detail: every message of the gateway), "track" (detail: the far end's MediaStream).
+ * "message" (detail: every message of the gateway; "closed", when the socket is; "ice_server", what a STUN or TURN
+ * server refused), "track" (detail: the far end's MediaStream).
  */
 export class Softphone extends EventTarget {
   /**
-   * @param {{url: string, tenantId: string, token: string, audio?: MediaTrackConstraints | boolean}} options
+   * @param {{url: string, tenantId: string, token: string, audio?: MediaTrackConstraints | boolean,
+   *   iceTransportPolicy?: RTCIceTransportPolicy}} options
    */
-  constructor({ url, tenantId, token, audio = true }) {
+  constructor({ url, tenantId, token, audio = true, iceTransportPolicy = "all" }) {
     super();
     this.address = `${url.replace(/\/$/, "")}/signal/browser/${encodeURIComponent(tenantId)}`;
     this.token = token;
     this.audio = audio;
+    this.iceTransportPolicy = iceTransportPolicy;
     this.state = "new";
     /** Every CallEvent of the call, in order. */
     this.events = [];
@@ -32,9 +35,15 @@ export class Softphone extends EventTarget {
     this.socket.onclose = (event) => this.#closed(event);
     const { ice_servers: iceServers } = await session;
 
-    const connection = new RTCPeerConnection({ iceServers: iceServers ?? [], bundlePolicy: "max-bundle" });
+    const connection = new RTCPeerConnection({
+      iceServers: iceServers ?? [],
+      iceTransportPolicy: this.iceTransportPolicy,
+      bundlePolicy: "max-bundle",
+    });
     this.connection = connection;
     connection.ontrack = ({ track, streams }) => this.#emit("track", streams[0] ?? new MediaStream([track]));
+    connection.onicecandidateerror = ({ url, errorCode, errorText }) =>
+      this.#emit("message", { type: "ice_server", message: `${url}: ${errorCode} ${errorText}` });
     connection.onicecandidate = ({ candidate }) => this.#send({ type: "candidate", candidate });
     for (const track of this.microphone.getAudioTracks()) connection.addTrack(track, this.microphone);
     await this.#negotiate();

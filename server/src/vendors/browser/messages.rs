@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::auth::TurnCredentials;
 use crate::auth::session_auth::TOKEN_LEN_MAX;
 use crate::call::CallEvent;
 use crate::fault::{Fault, Refusal, RefusalCode};
@@ -271,9 +272,11 @@ impl From<&Refusal> for ServerMessage {
 
 /// An entry of `RTCConfiguration.iceServers`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the name is the W3C's")]
+#[allow(missing_docs, reason = "the names are the W3C's")]
 pub struct IceServer {
     pub urls: Vec<String>,
+    #[serde(flatten)]
+    pub credentials: Option<TurnCredentials>,
 }
 
 /// How often `stats` is sent while a call goes on, in ms.
@@ -417,10 +420,23 @@ mod tests {
                 resume_token: None,
                 resume_within_ms: None,
                 ice_servers: vec![IceServer {
-                    urls: vec!["stun:stun.example.com".to_owned()]
+                    urls: vec!["stun:stun.example.com".to_owned()],
+                    credentials: None,
                 }],
             }),
             json!({"type": "session", "session_id": "s", "ice_servers": [{"urls": ["stun:stun.example.com"]}]})
+        );
+        let turn = IceServer {
+            urls: vec!["turn:turn.example.com".to_owned()],
+            credentials: Some(TurnCredentials {
+                username: "1:acme".to_owned(),
+                credential: "sesame".to_owned(),
+            }),
+        };
+        assert!(!format!("{turn:?}").contains("sesame"));
+        assert_eq!(
+            serde_json::to_value(turn).unwrap(),
+            json!({"urls": ["turn:turn.example.com"], "username": "1:acme", "credential": "sesame"})
         );
         assert_eq!(
             shape(ServerMessage::Ringing { call_sid }),

@@ -93,10 +93,17 @@ pub struct NotAvailable;
 pub struct SessionSettings {
     /// Names the session in logs and to the page.
     pub session_id: String,
-    /// STUN and TURN URLs for the page.
-    pub ice_servers: Vec<String>,
     /// How long the session waits for another socket after the loss of one; zero: not at all.
     pub signal_grace: Duration,
+}
+
+/// What a page is told when its session opens, and at each resume.
+#[derive(Debug, Clone, Default)]
+pub struct Welcome {
+    /// For the next socket, if this one is lost.
+    pub resume_token: Option<ResumeToken>,
+    /// With credentials that were made for this moment.
+    pub ice_servers: Vec<IceServer>,
 }
 
 /// The state machine of one session.
@@ -220,12 +227,12 @@ impl BrowserSession {
         self.refuse(malformed("the dialect has no binary frames"));
     }
 
-    /// The answer to [`Action::Authenticate`], with the token for a later resume.
+    /// The answer to [`Action::Authenticate`], with what to tell an accepted page.
     pub fn authenticated(
         &mut self,
         now: Instant,
         result: Result<SessionGrant, Refusal>,
-        resume_token: Option<&ResumeToken>,
+        welcome: Welcome,
     ) {
         if self.state != State::Authenticating {
             return;
@@ -237,7 +244,7 @@ impl BrowserSession {
                 self.grant = Some(grant);
                 self.state = State::WaitingForOffer;
                 self.deadline = Some(now + OFFER_TIMEOUT);
-                let session = self.session_message(resume_token);
+                let session = self.session_message(welcome);
                 self.send(session);
                 self.handle_held();
             }
@@ -520,14 +527,14 @@ impl BrowserSession {
         }
     }
 
-    fn session_message(&self, resume_token: Option<&ResumeToken>) -> ServerMessage {
-        let urls = self.settings.ice_servers.iter().cloned();
+    fn session_message(&self, welcome: Welcome) -> ServerMessage {
+        let resume_token = welcome.resume_token.as_ref();
         let grace_ms = u32::try_from(self.settings.signal_grace.as_millis()).unwrap_or(u32::MAX);
         ServerMessage::Session {
             session_id: self.settings.session_id.clone(),
             resume_token: resume_token.map(ResumeToken::to_text),
             resume_within_ms: resume_token.map(|_| grace_ms),
-            ice_servers: urls.map(|url| IceServer { urls: vec![url] }).collect(),
+            ice_servers: welcome.ice_servers,
         }
     }
 

@@ -7,8 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Action, BrowserSession, Call, ServerMessage, State};
-use crate::auth::ResumeToken;
+use super::{Action, BrowserSession, Call, ServerMessage, State, Welcome};
 
 /// Messages that wait for a page that is away. Digits may take half of them and then go missing; a call that has more events
 /// than the whole is ended.
@@ -59,14 +58,14 @@ impl BrowserSession {
         }
     }
 
-    /// The page has come back on another socket, with the token that was told it last. Everything that waited follows
+    /// The page has come back on another socket, with the token that was told it last; `welcome` has the next one. Everything that waited follows
     /// `session`.
-    pub fn resumed(&mut self, resume_token: &ResumeToken) {
+    pub fn resumed(&mut self, welcome: Welcome) {
         if self.state == State::Ended {
             return;
         }
         self.line = Line::Up;
-        let session = self.session_message(Some(resume_token));
+        let session = self.session_message(welcome);
         self.actions.push_back(Action::Send(session));
         let backlog = std::mem::take(&mut self.backlog);
         self.actions.extend(backlog.into_iter().map(Action::Send));

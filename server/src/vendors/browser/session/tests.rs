@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use shards::ShardIndex;
 
 use super::*;
+use crate::auth::TurnCredentials;
 use crate::call::{CallStatus, EventType};
 
 /// `signal_grace_ms`
@@ -28,7 +29,6 @@ impl Page {
         let now = Instant::now();
         let settings = SessionSettings {
             session_id: "s1".to_owned(),
-            ice_servers: vec!["stun:stun.example.com".to_owned()],
             signal_grace,
         };
         Self {
@@ -40,7 +40,7 @@ impl Page {
     fn authenticated(scope: &str) -> Self {
         let mut page = Self::connect(Some("token"));
         page.session
-            .authenticated(page.now, Ok(grant(scope)), Some(&token(1)));
+            .authenticated(page.now, Ok(grant(scope)), welcome(1));
         page
     }
 
@@ -116,6 +116,19 @@ fn grant(scope: &str) -> SessionGrant {
     }
 }
 
+fn welcome(number: u8) -> Welcome {
+    Welcome {
+        resume_token: Some(token(number)),
+        ice_servers: vec![IceServer {
+            urls: vec!["turn:turn.example.com".to_owned()],
+            credentials: Some(TurnCredentials {
+                username: format!("{number}:acme"),
+                credential: "sesame".to_owned(),
+            }),
+        }],
+    }
+}
+
 fn token(number: u8) -> ResumeToken {
     ResumeToken::new(ShardIndex(0), [number; 16])
 }
@@ -160,7 +173,7 @@ fn a_whole_call() {
         }]
     );
     page.session
-        .authenticated(page.now, Ok(grant(SCOPE_DIAL)), Some(&token(1)));
+        .authenticated(page.now, Ok(grant(SCOPE_DIAL)), welcome(1));
     assert_eq!(page.sees(), ["session"]);
     page.says(r#"{"type":"offer","sdp":"o"}"#);
     page.session.offer_answered(Ok("a".to_owned()));
@@ -219,7 +232,7 @@ fn a_token_in_the_handshake_is_checked_at_once() {
     page.session.authenticated(
         page.now,
         Err(Refusal::new(code, Fault::Caller, "the token has expired")),
-        None,
+        Welcome::default(),
     );
     assert_eq!(page.sees(), ["error token_expired", "close 4402"]);
 }
@@ -234,7 +247,7 @@ fn messages_sent_ahead_are_taken_in_their_order() {
     page.says(r#"{"type":"hangup"}"#);
     assert_eq!(page.sees(), ["[authenticate]"]);
     page.session
-        .authenticated(page.now, Ok(grant(SCOPE_DIAL)), Some(&token(1)));
+        .authenticated(page.now, Ok(grant(SCOPE_DIAL)), welcome(1));
     assert_eq!(page.sees(), ["session", "[offer]"]);
     page.session.offer_answered(Ok("a".to_owned()));
     assert_eq!(
@@ -509,7 +522,7 @@ fn a_drain_ends_idle_sessions_at_once_and_others_with_their_call() {
     opening.session.draining();
     opening
         .session
-        .authenticated(opening.now, Ok(grant(SCOPE_DIAL)), Some(&token(1)));
+        .authenticated(opening.now, Ok(grant(SCOPE_DIAL)), welcome(1));
     assert_eq!(
         opening.sees(),
         ["[authenticate]", "error draining", "close 1012"]
@@ -543,10 +556,10 @@ fn apply(page: &mut Page, input: u8) {
         11 => page.waits(Duration::from_secs(4)),
         12 => page
             .session
-            .authenticated(page.now, Ok(grant(SCOPE_DIAL)), Some(&token(1))),
+            .authenticated(page.now, Ok(grant(SCOPE_DIAL)), welcome(1)),
         13 => page
             .session
-            .authenticated(page.now, Err(refusal()), Some(&token(1))),
+            .authenticated(page.now, Err(refusal()), welcome(1)),
         14 => page.session.offer_answered(Ok("a".to_owned())),
         15 => page.session.offer_answered(Err(refusal())),
         16 => page.session.call_event(event()),
@@ -556,7 +569,7 @@ fn apply(page: &mut Page, input: u8) {
         20 => {
             let _ = page.session.incoming(sid(), String::new(), String::new());
         }
-        21 => page.session.resumed(&token(2)),
+        21 => page.session.resumed(welcome(2)),
         22 => page.waits(GRACE),
         _ => page.loses_its_socket(),
     }

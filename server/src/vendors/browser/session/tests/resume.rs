@@ -4,7 +4,7 @@ use super::*;
 
 /// After `session` the page hears what waited for it.
 fn comes_back(page: &mut Page, number: u8) -> Vec<String> {
-    page.session.resumed(&token(number));
+    page.session.resumed(welcome(number));
     page.sees()
 }
 
@@ -85,7 +85,7 @@ fn without_a_call_without_a_token_or_without_a_grace_nobody_waits() {
     let mut impatient = Page::connect_with(Some("token"), Duration::ZERO);
     impatient
         .session
-        .authenticated(impatient.now, Ok(grant(SCOPE_DIAL)), None);
+        .authenticated(impatient.now, Ok(grant(SCOPE_DIAL)), Welcome::default());
     impatient.loses_its_socket();
     for page in [&mut unauthenticated, &mut idle, &mut impatient] {
         assert!(!page.session.waits_for_page());
