@@ -56,7 +56,7 @@ pub const TEST_TOOLS: &[Tool] = &[
     },
 ];
 
-/// What the SDK's types and tests need.
+/// What the SDK's types and tests need, and werift.
 pub const SDK_TOOLS: &[Tool] = &[
     Tool {
         program: "node",
@@ -148,6 +148,34 @@ pub fn ensure_aiortc() -> Result<PathBuf, String> {
     } else {
         Err(format!("{AIORTC} was installed but can't be imported"))
     }
+}
+
+/// werift and what it needs, beside a copy of its lock file under target/. Returns the directory.
+pub fn ensure_werift() -> Result<PathBuf, String> {
+    let directory = run::target().join("test-peers").join("werift");
+    let wanted = run::root().join("loadtest").join("peers").join("werift");
+    // npm writes its own record of what it installed last, and only when it is done.
+    let installed = directory.join("node_modules").join(".package-lock.json");
+    let lock = "package-lock.json";
+    let is_current = |file: &Path| {
+        let content = |file: &Path| std::fs::read(file).ok();
+        content(&directory.join(file)) == content(&wanted.join(file))
+    };
+    if installed.is_file() && is_current(Path::new(lock)) {
+        return Ok(directory);
+    }
+    step("installing werift");
+    let failed = |error: std::io::Error| format!("{}: {error}", directory.display());
+    std::fs::create_dir_all(&directory).map_err(failed)?;
+    for file in ["package.json", lock] {
+        std::fs::copy(wanted.join(file), directory.join(file)).map_err(failed)?;
+    }
+    let quiet = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+    run(Command::new("npm")
+        .args(quiet)
+        .arg("--prefix")
+        .arg(&directory))?;
+    Ok(directory)
 }
 
 fn has_aiortc(python: &Path) -> bool {

@@ -19,4 +19,5 @@ mod shards_keys;
 mod strangers;
 mod tokens;
 mod turn;
+mod werift;
 mod wire;
