@@ -15,6 +15,7 @@
 //! | [`auth`] | one file per credential |
 //! | [`rtp`] | RTP and RTCP packets, sequence and clock arithmetic, RFC 4733 |
 //! | [`config`] | `gateway.toml`, `shards.toml` |
+//! | [`settings`] | what a reload replaces: `gateway.toml` with the certificate and key that it names, read |
 //! | [`metrics`], [`fault`], [`id`] | counters, blame and the names of things: known to every room |
 //! | `injection` | in test builds: faults on purpose |
 //!
@@ -34,6 +35,7 @@ pub mod injection;
 pub mod metrics;
 pub mod rtp;
 pub mod serve;
+pub mod settings;
 pub mod switch;
 pub mod trunk;
 pub mod vendors;

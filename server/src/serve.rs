@@ -4,12 +4,11 @@
 //! thread is the calling thread; when it returns, the shards have been told to stop and are joined.
 
 mod control_core;
+mod hang_up;
 
 use std::cell::RefCell;
-use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -22,17 +21,17 @@ use shards::guard::guarded;
 use shards::listener::Listener;
 use shards::mesh::{MeshEnd, mesh};
 use shards::ring::{Consumer, Producer, ring};
-use shards::tls::{self, LiveConnection, TlsConfigError};
+use shards::tls::LiveConnection;
 use shards::udp::UdpSocket;
 use thiserror::Error;
 use tracing::{info, warn};
 
-use crate::auth::{GatewayKey, InvalidGatewayKey};
 use crate::call::rings::{ToControl, ToShard};
-use crate::config::{GatewayConfig, ShardsConfig};
-use crate::control::{self, AdminListener, ControlError, ControlInputs, ShardLink};
+use crate::config::{ConfigFiles, Loaded, ShardsConfig};
+use crate::control::{self, AdminListener, ControlError, ControlInputs, ReloadSource, ShardLink};
 use crate::ingress::{AddressLimits, Front, Resumable, accept_loop, adopt_handed_over};
 use crate::metrics::{ProcessState, ShardMetrics};
+use crate::settings::{Settings, SettingsError};
 use crate::switch::turn::media_loop;
 use crate::switch::{SwitchHandle, SwitchParts, interface_addresses};
 use crate::webrtc::PeerConfig;
@@ -49,20 +48,9 @@ pub enum ServeError {
     /// Too little locked memory for io_uring.
     #[error(transparent)]
     Memlock(#[from] MemlockError),
-    /// A key file can't be read.
-    #[error("{path}: {source}")]
-    File {
-        /// As configured.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The TLS certificate and key.
+    /// A certificate or key.
     #[error(transparent)]
-    Tls(#[from] TlsConfigError),
-    /// `[server] token_key_file`
-    #[error("[server] token_key_file: {0}")]
-    TokenKey(#[from] InvalidGatewayKey),
+    Settings(#[from] SettingsError),
     /// The DTLS certificate could not be made.
     #[error("DTLS: {0}")]
     Dtls(#[from] DtlsIdentityError),
@@ -94,8 +82,9 @@ pub enum ServeError {
 ///
 /// # Errors
 /// A part could not start, or died.
-pub fn run(config: GatewayConfig, shards_config: ShardsConfig) -> Result<(), ServeError> {
-    let parts = Parts::prepare(config, shards_config)?;
+pub fn run(files: ConfigFiles, loaded: Loaded) -> Result<(), ServeError> {
+    hang_up::ignore();
+    let parts = Parts::prepare(files, loaded)?;
     let process = Arc::clone(&parts.process);
     let control_core = parts.shards_config.control_core;
     let started = parts.start_shards()?;
@@ -115,14 +104,13 @@ pub fn run(config: GatewayConfig, shards_config: ShardsConfig) -> Result<(), Ser
 
 /// What all shards share, made once.
 struct Parts {
-    config: Arc<GatewayConfig>,
+    settings: Arc<Settings>,
     shards_config: Arc<ShardsConfig>,
     process: Arc<ProcessState>,
-    tls: Arc<rustls::ServerConfig>,
-    gateway_key: Option<Arc<GatewayKey>>,
     dtls: Arc<DtlsIdentity>,
     candidate_ips: Vec<IpAddr>,
     admin: AdminListener,
+    reload: ReloadSource,
 }
 
 struct Started {
@@ -131,18 +119,18 @@ struct Started {
 }
 
 impl Parts {
-    fn prepare(config: GatewayConfig, shards_config: ShardsConfig) -> Result<Self, ServeError> {
+    fn prepare(files: ConfigFiles, loaded: Loaded) -> Result<Self, ServeError> {
+        let Loaded {
+            gateway: config,
+            shards: shards_config,
+            effective: at_start,
+            ..
+        } = loaded;
         executor::check_memlock(shards_config.cores.len())?;
         // An error means that somebody installed it before us, which is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let tls = tls::server_config(
-            &read(&config.server.cert_file)?,
-            &read(&config.server.key_file)?,
-        )?;
-        let gateway_key = match &config.server.token_key_file {
-            Some(path) => Some(Arc::new(GatewayKey::from_pem(&read(path)?)?)),
-            None => None,
-        };
+        let settings = Settings::read(config)?;
+        let config = &settings.config;
         let candidate_ips = match config.webrtc.advertised_ips.as_slice() {
             [] => interface_addresses().map_err(ServeError::Interfaces)?,
             ips => ips.to_vec(),
@@ -151,12 +139,11 @@ impl Parts {
         let admin = AdminListener::bind(config.admin.listen)?;
         Ok(Self {
             dtls: Arc::new(DtlsIdentity::generate()?),
-            tls,
-            gateway_key,
             candidate_ips,
             admin,
             process: Arc::new(ProcessState::default()),
-            config: Arc::new(config),
+            reload: ReloadSource { files, at_start },
+            settings: Arc::new(settings),
             shards_config: Arc::new(shards_config),
         })
     }
@@ -189,11 +176,9 @@ impl Parts {
             let seed = ShardSeed {
                 shard,
                 shards: count as u16,
-                config: Arc::clone(&self.config),
+                settings: Arc::clone(&self.settings),
                 shards_config: Arc::clone(&settings),
                 process: Arc::clone(&self.process),
-                tls: Arc::clone(&self.tls),
-                gateway_key: self.gateway_key.clone(),
                 dtls: Arc::clone(&self.dtls),
                 candidate_ips: self.candidate_ips.clone(),
                 metrics,
@@ -219,7 +204,8 @@ impl Parts {
             outcome?;
         }
         let control = ControlInputs {
-            config: self.config,
+            config: Arc::clone(&self.settings.config),
+            reload: self.reload,
             shards: links,
             process: self.process,
             admin: self.admin,
@@ -232,11 +218,9 @@ impl Parts {
 struct ShardSeed {
     shard: ShardIndex,
     shards: u16,
-    config: Arc<GatewayConfig>,
+    settings: Arc<Settings>,
     shards_config: Arc<ShardsConfig>,
     process: Arc<ProcessState>,
-    tls: Arc<rustls::ServerConfig>,
-    gateway_key: Option<Arc<GatewayKey>>,
     dtls: Arc<DtlsIdentity>,
     candidate_ips: Vec<IpAddr>,
     metrics: Arc<ShardMetrics>,
@@ -337,7 +321,8 @@ fn build_shard(seed: ShardSeed) -> Result<BuiltShard, ServeError> {
             port, receive_buffer_bytes, send_buffer_bytes, "WebRTC port bound"
         );
     }
-    let listeners = seed.config.server.listen.iter().map(|&address| {
+    let config = Arc::clone(&seed.settings.config);
+    let listeners = config.server.listen.iter().map(|&address| {
         Listener::bind(address, BACKLOG).map_err(socket_error(format!("[server] listen {address}")))
     });
     let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
@@ -350,13 +335,13 @@ fn build_shard(seed: ShardSeed) -> Result<BuiltShard, ServeError> {
             .map(|&ip| SocketAddr::new(ip, port))
             .collect(),
         identity: seed.dtls,
-        codecs: seed.config.webrtc.codecs.clone(),
-        dtls: seed.config.webrtc.dtls,
+        codecs: config.webrtc.codecs.clone(),
+        dtls: config.webrtc.dtls,
     };
     let switch = SwitchHandle::new(SwitchParts {
         shard,
         shards: seed.shards,
-        config: Arc::clone(&seed.config),
+        settings: seed.settings,
         shards_config: Arc::clone(settings),
         metrics: Arc::clone(&seed.metrics),
         to_control: seed.to_control,
@@ -372,15 +357,12 @@ fn build_shard(seed: ShardSeed) -> Result<BuiltShard, ServeError> {
     let front = Front {
         shard,
         shards: seed.shards,
-        tls: seed.tls,
-        gateway_key: seed.gateway_key,
         metrics: seed.metrics,
         state: seed.process,
         switch,
         mesh: RefCell::new(seed.mesh_end),
         addresses: RefCell::new(addresses),
         resumable: Resumable::default(),
-        config: seed.config,
         shards_config: seed.shards_config,
     };
     Ok((Rc::new(front), listeners, doorbell, seed.from_control))
@@ -403,11 +385,4 @@ fn bind_webrtc(port: u16, settings: &ShardsConfig) -> io::Result<UdpSocket> {
         }
         bound => bound,
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, ServeError> {
-    fs::read(path).map_err(|source| ServeError::File {
-        path: path.to_owned(),
-        source,
-    })
 }

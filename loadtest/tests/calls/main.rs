@@ -12,6 +12,7 @@ mod forge;
 mod impaired;
 mod process;
 mod readme;
+mod reload;
 mod resume;
 mod rtp_trunk;
 mod shards;

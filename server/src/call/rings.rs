@@ -4,6 +4,7 @@
 //! one-way. Only owned, `Send` data travels; no socket, no clock.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::bridge::StreamFormat;
 use crate::call::q850::Q850Cause;
@@ -11,6 +12,7 @@ use crate::call::{CallEvent, CallRecord};
 use crate::config::EchoCodec;
 use crate::fault::{Fault, Refusal};
 use crate::id::{CallSid, TenantId, TrunkId};
+use crate::settings::Settings;
 
 /// Pairs an answer with its question, per shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -99,6 +101,8 @@ pub enum ToShard {
         /// Who is blamed.
         fault: Fault,
     },
+    /// New tenants, trunks, certificate and keys, for what begins from now on.
+    Reload(Arc<Settings>),
     /// SIGTERM: close idle sessions, refuse new ones.
     Drain,
     /// Panic on purpose.

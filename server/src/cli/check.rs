@@ -4,7 +4,7 @@ use super::{CommandError, Files};
 
 /// Prints the verdict, and with `print` every effective value.
 pub(super) fn check(files: &Files, print: bool) -> Result<(), CommandError> {
-    let loaded = files.load()?;
+    let (_, loaded) = files.load()?;
     for warning in &loaded.warnings.0 {
         eprintln!("warning: {warning}");
     }

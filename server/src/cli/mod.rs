@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use server::config::{ConfigError, Loaded, Machine, ShardsConfig, load};
+use server::config::{ConfigError, ConfigFiles, Loaded, ShardsConfig};
 use server::id::TenantId;
 use thiserror::Error;
 
@@ -47,6 +47,7 @@ enum Command {
     /// Run the gateway until SIGTERM
     #[command(after_help = "\
 The first SIGTERM drains: no new calls, running ones go on for [server] drain_timeout_s. A second one ends at once.
+SIGHUP reads both files again: tenants, trunks, TLS files and keys count for what begins then. A bad file is refused whole.
 
   clutchcall-gateway serve --config /etc/clutchcall/gateway.toml --shards /etc/clutchcall/shards.toml --log json")]
     Serve(Files),
@@ -97,9 +98,10 @@ struct Files {
 }
 
 impl Files {
-    fn load(&self) -> Result<Loaded, CommandError> {
-        let machine = Machine::read().map_err(ConfigError::Machine)?;
-        Ok(load(&self.config, self.shards.as_deref(), &machine)?)
+    fn load(&self) -> Result<(ConfigFiles, Loaded), CommandError> {
+        let files = ConfigFiles::new(self.config.clone(), self.shards.clone())?;
+        let loaded = files.load()?;
+        Ok((files, loaded))
     }
 }
 
@@ -149,11 +151,11 @@ fn carry_out(command_line: CommandLine) -> Result<(), CommandError> {
     match command_line.command {
         Command::Serve(files) => {
             logging::start(command_line.log);
-            let loaded = files.load()?;
+            let (files, loaded) = files.load()?;
             for warning in &loaded.warnings.0 {
                 tracing::warn!("{warning}");
             }
-            server::serve::run(loaded.gateway, loaded.shards)
+            server::serve::run(files, loaded)
                 .map_err(|error| CommandError::Other(error.to_string()))
         }
         Command::Check { files, print } => check::check(&files, print),

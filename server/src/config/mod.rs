@@ -28,7 +28,7 @@ mod tenant_file;
 mod tls;
 mod trunk_file;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use gateway::*;
 pub use machine::*;
@@ -47,6 +47,41 @@ pub struct Loaded {
     pub warnings: Warnings,
     /// The effective values of both files and where each came from.
     pub effective: [Effective; 2],
+}
+
+/// Where the configuration is, and the machine as it was when the process started: later its threads are pinned, and see
+/// fewer cores.
+#[derive(Debug, Clone)]
+pub struct ConfigFiles {
+    /// `gateway.toml`
+    pub gateway: PathBuf,
+    /// `shards.toml`; none: every default.
+    pub shards: Option<PathBuf>,
+    /// Cores and ports.
+    pub machine: Machine,
+}
+
+impl ConfigFiles {
+    /// These files, on this machine.
+    ///
+    /// # Errors
+    /// [`ConfigError::Machine`]
+    pub fn new(gateway: PathBuf, shards: Option<PathBuf>) -> Result<Self, ConfigError> {
+        let machine = Machine::read().map_err(ConfigError::Machine)?;
+        Ok(Self {
+            gateway,
+            shards,
+            machine,
+        })
+    }
+
+    /// [`load`] of both.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        load(&self.gateway, self.shards.as_deref(), &self.machine)
+    }
 }
 
 /// Reads both files and checks them against each other and against `machine`.

@@ -1,6 +1,6 @@
 //! The admin window: metrics, live and recent calls, and the event stream, over HTTP with one bearer token.
 //!
-//! Contracts section 8. It shows and hangs up; it changes no configuration. In test builds `faults` breaks things on purpose. Every answer but the metrics and the stream
+//! Contracts section 8. It shows, hangs up and has the files read again. In test builds `faults` breaks things on purpose. Every answer but the metrics and the stream
 //! is JSON, every refusal `{code, message, fault}`.
 //!
 //! | request | answer |
@@ -9,6 +9,7 @@
 //! | `GET /v1/calls` `?tenant_id= &ended=true &limit=` | live calls, or the records of recent ones, latest first |
 //! | `GET /v1/calls/{call_sid}` | the live call, or its record |
 //! | `DELETE /v1/calls/{call_sid}` | 202: its shard was told to end it |
+//! | `POST /v1/reload` | what was taken of both files, or 422 with all that is wrong in them |
 //! | `GET /v1/events` `?tenant_id=` | Server-Sent Events, one CallEvent each |
 
 mod access;
@@ -18,6 +19,7 @@ mod connections;
 mod events;
 #[cfg(debug_assertions)]
 mod faults;
+mod reload;
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -25,20 +27,20 @@ use std::sync::{Arc, Mutex};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Router, middleware};
 
 pub use connections::{AdminListener, CONNECTIONS_MAX};
 
+pub(super) use access::AdminToken;
 pub(super) use connections::AdminServer;
 
 use super::links::LinkMetrics;
 use super::metrics::{ControlFigures, HostFigures, ShardSource, Sources};
+use super::reload::{Reloading, SharedToken};
 use super::state::ControlState;
 use super::thread::lock;
-use crate::config::Secret;
 use crate::metrics::{ProcessState, ShardMetrics};
-use access::AdminToken;
 use answer::Problem;
 
 /// What the handlers work with; cheap to clone.
@@ -47,7 +49,8 @@ pub(super) struct AdminContext {
     state: Arc<Mutex<ControlState>>,
     shards: Arc<[(Arc<ShardMetrics>, Arc<LinkMetrics>)]>,
     process: Arc<ProcessState>,
-    token: Option<AdminToken>,
+    token: SharedToken,
+    reloading: Arc<Reloading>,
     connections: Arc<AtomicUsize>,
 }
 
@@ -57,13 +60,15 @@ impl AdminContext {
         state: Arc<Mutex<ControlState>>,
         shards: Vec<(Arc<ShardMetrics>, Arc<LinkMetrics>)>,
         process: Arc<ProcessState>,
-        token: Option<&Secret>,
+        token: SharedToken,
+        reloading: Arc<Reloading>,
     ) -> Self {
         Self {
             state,
             shards: shards.into(),
             process,
-            token: token.map(AdminToken::new),
+            token,
+            reloading,
             connections: Arc::default(),
         }
     }
@@ -74,9 +79,10 @@ fn router(context: AdminContext) -> Router {
         .route("/metrics", get(metrics))
         .route("/v1/calls", get(calls::list))
         .route("/v1/calls/{call_sid}", get(calls::show).delete(calls::end))
-        .route("/v1/events", get(events::stream));
+        .route("/v1/events", get(events::stream))
+        .route("/v1/reload", post(reload::reload));
     #[cfg(debug_assertions)]
-    let router = router.route("/v1/faults", axum::routing::post(faults::inject));
+    let router = router.route("/v1/faults", post(faults::inject));
     router
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(async || Problem::not_found("there is no such path in the admin window"))

@@ -20,12 +20,13 @@ use tokio::sync::mpsc;
 
 use super::admin::AdminListener;
 use super::links::ShardLink;
-use super::thread::{ControlError, ControlInputs, serve};
+use super::reload::ReloadSource;
+use super::thread::{ControlError, ControlInputs, Requests, serve};
 use crate::call::rings::{AskId, Question, ToControl, ToShard};
 use crate::call::{CallEvent, CallRecord, CallStatus, EventType};
 use crate::config::{
-    AdminConfig, CodecName, EchoCodec, GatewayConfig, Secret, ServerConfig, TenantConfig,
-    TrunkConfig, TrunkKind, WebRtcConfig,
+    AdminConfig, CodecName, ConfigFiles, EchoCodec, Effective, GatewayConfig, Machine, Secret,
+    ServerConfig, TenantConfig, TrunkConfig, TrunkKind, WebRtcConfig,
 };
 use crate::fault::Refusal;
 use crate::id::{CallSid, TenantId, TrunkId};
@@ -93,6 +94,26 @@ pub(super) fn config() -> GatewayConfig {
     };
     set_trunk(&mut config, "acme", "desk-phone", 1000, desk_phone);
     config
+}
+
+/// A source whose files are not there.
+pub(super) fn no_files() -> ReloadSource {
+    let effective = || Effective {
+        file: PathBuf::from("no-such.toml").into(),
+        settings: Vec::new(),
+    };
+    ReloadSource {
+        files: ConfigFiles {
+            gateway: "no-such.toml".into(),
+            shards: None,
+            machine: Machine {
+                cores: vec![0],
+                local_ports: 32_768..=60_999,
+                reserved_ports: Vec::new(),
+            },
+        },
+        at_start: [effective(), effective()],
+    }
 }
 
 pub(super) fn set_tenant(
@@ -211,17 +232,22 @@ impl Running {
         let (links, ends) = (0..shard_count).map(|_| shard_ring()).unzip();
         let inputs = ControlInputs {
             config: Arc::new(config),
+            reload: no_files(),
             shards: links,
             process: Arc::clone(&process),
             admin,
         };
         let (stop, stop_requests) = mpsc::channel(2);
+        let requests = Requests {
+            stop: stop_requests,
+            reload: mpsc::channel(1).1,
+        };
         let thread = std::thread::spawn(move || {
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .unwrap()
-                .block_on(serve(inputs, stop_requests))
+                .block_on(serve(inputs, requests))
         });
         Self {
             shards: ends,

@@ -44,6 +44,7 @@ pub struct ControlFigures {
     subscribers_closed: u64,
     events: Vec<(&'static str, u64)>,
     refusals: Vec<(&'static str, u64)>,
+    reloads: Vec<(&'static str, u64)>,
 }
 
 impl ControlFigures {
@@ -61,6 +62,10 @@ impl ControlFigures {
                 .desk()
                 .refusals()
                 .map(|(reason, count)| (reason.as_str(), count))
+                .collect(),
+            reloads: state
+                .reloads()
+                .map(|(result, count)| (result.as_str(), count))
                 .collect(),
         }
     }
@@ -370,6 +375,15 @@ fn render_control(page: &mut Page, sources: &Sources<'_>) {
         "Breaches of exactly one CREATE and one HANGUP_COMPLETE per call.",
         control.events_missing,
     );
+    let name = "reloads_total";
+    page.family(
+        name,
+        Kind::Counter,
+        "Reloads of the configuration, by result.",
+    );
+    for (result, count) in &control.reloads {
+        page.sample(name, &[("result", result)], count);
+    }
     page.figure(
         "event_subscribers",
         Kind::Gauge,

@@ -9,11 +9,12 @@
 //! | [`state`] | the four above behind one entry: ring messages in, ring messages out |
 //! | [`links`] | the rings to the shards, with an overflow queue each |
 //! | [`shutdown`] | drain, second signal, dead shard: in which order the process ends |
+//! | [`reload`] | SIGHUP: both files read anew, taken or refused whole |
 //! | [`metrics`] | the Prometheus text |
 //! | [`admin`] | the HTTP window for operators and tests |
 //! | [`thread`] | the loop that joins them with rings, clock and signals |
 //!
-//! Everything but `admin`, `links` and `thread` is pure. No glommio type is named here, and no media passes through.
+//! Everything but `admin`, `links`, `reload` and `thread` is pure. No glommio type is named here, and no media passes through.
 
 pub mod admin;
 pub mod archive;
@@ -23,6 +24,7 @@ pub mod events;
 mod fixtures;
 pub mod links;
 pub mod metrics;
+pub mod reload;
 pub mod shutdown;
 pub mod signalling;
 pub mod state;
@@ -30,4 +32,5 @@ pub mod thread;
 
 pub use admin::AdminListener;
 pub use links::ShardLink;
+pub use reload::ReloadSource;
 pub use thread::{ControlError, ControlInputs, run};

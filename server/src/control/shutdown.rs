@@ -65,6 +65,11 @@ impl Shutdown {
         }
     }
 
+    /// A reload changed how long running calls may go on.
+    pub fn set_drain_timeout(&mut self, drain_timeout: Duration) {
+        self.drain_timeout = drain_timeout;
+    }
+
     /// SIGTERM or SIGINT arrived.
     pub fn handle_signal(&mut self, now: Instant) {
         match self.phase {

@@ -5,13 +5,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use shards::ShardIndex;
 
 use super::archive::Archive;
 use super::desk::{Desk, LiveCall};
 use super::events::EventFanOut;
+use super::reload::ReloadResult;
 use super::signalling::Signalling;
 use crate::call::q850::Q850Cause;
 use crate::call::rings::{Question, ToControl, ToShard};
@@ -19,6 +20,7 @@ use crate::call::{CallEvent, CallRecord};
 use crate::config::GatewayConfig;
 use crate::fault::{Fault, Refusal};
 use crate::id::{CallSid, TenantId, UnixMillis};
+use crate::settings::Settings;
 
 /// Now, on the two clocks that calls are measured by.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +41,9 @@ pub struct ControlState {
     /// At most a few messages per handled one; the caller polls until it is empty.
     outbox: VecDeque<(ShardIndex, ToShard)>,
     events_missing: u64,
+    shards: u16,
+    drain_timeout: Duration,
+    reloads: [u64; ReloadResult::ALL.len()],
 }
 
 /// A call that is not live here.
@@ -47,8 +52,8 @@ pub struct ControlState {
 pub struct NoSuchCall(pub CallSid);
 
 impl ControlState {
-    /// The state at start.
-    pub fn new(config: &GatewayConfig) -> Self {
+    /// The state at start, of a gateway with so many shards.
+    pub fn new(config: &GatewayConfig, shards: u16) -> Self {
         Self {
             desk: Desk::new(config),
             signalling: Signalling::new(config),
@@ -56,13 +61,37 @@ impl ControlState {
             archive: Archive::default(),
             outbox: VecDeque::new(),
             events_missing: 0,
+            shards,
+            drain_timeout: drain_timeout(config),
+            reloads: [0; ReloadResult::ALL.len()],
         }
     }
 
-    /// Takes new tenants, limits and trunks; live calls go on.
-    pub fn reconfigure(&mut self, config: &GatewayConfig) {
+    /// Takes new tenants, limits and trunks, and has the shards take them; live calls go on.
+    pub fn reload(&mut self, settings: &Arc<Settings>) {
+        let config = &settings.config;
         self.desk.reconfigure(config);
         self.signalling.reconfigure(config);
+        self.drain_timeout = drain_timeout(config);
+        for shard in (0..self.shards).map(ShardIndex) {
+            let message = ToShard::Reload(Arc::clone(settings));
+            self.outbox.push_back((shard, message));
+        }
+    }
+
+    /// Counts how a reload ended.
+    pub fn count_reload(&mut self, result: ReloadResult) {
+        self.reloads[result as usize] += 1;
+    }
+
+    /// How often reloads ended how.
+    pub fn reloads(&self) -> impl Iterator<Item = (ReloadResult, u64)> + '_ {
+        ReloadResult::ALL.into_iter().zip(self.reloads)
+    }
+
+    /// How long running calls may go on after SIGTERM.
+    pub fn drain_timeout(&self) -> Duration {
+        self.drain_timeout
     }
 
     /// Takes one message of `shard`'s ring.
@@ -256,6 +285,10 @@ impl ControlState {
             "the events of a call are not in order"
         );
     }
+}
+
+fn drain_timeout(config: &GatewayConfig) -> Duration {
+    Duration::from_secs(config.server.drain_timeout_s.into())
 }
 
 #[cfg(test)]

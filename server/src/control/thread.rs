@@ -13,8 +13,9 @@ use shards::ShardIndex;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::admin::{AdminContext, AdminListener, AdminServer};
+use super::admin::{AdminContext, AdminListener, AdminServer, AdminToken};
 use super::links::{Received, ShardLink, ShardLinks};
+use super::reload::{ReloadSource, Reloading};
 use super::shutdown::{Remaining, Shutdown, Step};
 use super::state::{ControlState, Now};
 use crate::call::rings::ToShard;
@@ -38,6 +39,8 @@ const ADMIN_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct ControlInputs {
     /// Tenants, trunks, admin token and drain timeout.
     pub config: Arc<GatewayConfig>,
+    /// Where they are read from again.
+    pub reload: ReloadSource,
     /// One link per shard, by index.
     pub shards: Vec<ShardLink>,
     /// Drain and health, for `/readyz` and `/healthz`.
@@ -93,35 +96,52 @@ pub fn run(inputs: ControlInputs) -> Result<(), ControlError> {
         .build()
         .map_err(runtime_error("starting the control runtime"))?;
     runtime.block_on(async {
-        let stop_requests = stop_requests()?;
-        serve(inputs, stop_requests).await
+        let requests = Requests {
+            stop: signals(&[SignalKind::terminate(), SignalKind::interrupt()])?,
+            reload: signals(&[SignalKind::hangup()])?,
+        };
+        serve(inputs, requests).await
     })
 }
 
-/// As [`run`], inside a current-thread runtime: the first message of `stop_requests` drains, the second stops at once.
+/// What the process is asked from outside, by signals.
+#[derive(Debug)]
+pub struct Requests {
+    /// The first message drains, the second stops at once.
+    pub stop: mpsc::Receiver<()>,
+    /// Each message reloads.
+    pub reload: mpsc::Receiver<()>,
+}
+
+/// As [`run`], inside a current-thread runtime.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn serve(
-    inputs: ControlInputs,
-    mut stop_requests: mpsc::Receiver<()>,
-) -> Result<(), ControlError> {
+pub async fn serve(inputs: ControlInputs, mut requests: Requests) -> Result<(), ControlError> {
     let links = ShardLinks::new(inputs.shards);
-    let state = Arc::new(Mutex::new(ControlState::new(&inputs.config)));
+    // Start-up makes at most 65 536 shards: an index is 16 bits wide.
+    let shards = links.shards().count() as u16;
+    let state = Arc::new(Mutex::new(ControlState::new(&inputs.config, shards)));
+    let token = inputs.config.admin.token.as_ref().map(AdminToken::new);
+    let token = Arc::new(Mutex::new(token));
+    let reloading = Reloading::new(inputs.reload, Arc::clone(&state), Arc::clone(&token));
+    let reloading = Arc::new(reloading);
     let context = AdminContext::new(
         Arc::clone(&state),
         links.metrics(),
         Arc::clone(&inputs.process),
-        inputs.config.admin.token.as_ref(),
+        token,
+        Arc::clone(&reloading),
     );
     let admin = AdminServer::start(inputs.admin, context)
         .map_err(runtime_error("starting the admin window"))?;
-    let drain_timeout = Duration::from_secs(u64::from(inputs.config.server.drain_timeout_s));
     let mut control = ControlLoop {
         links,
         state,
         process: inputs.process,
-        shutdown: Shutdown::new(drain_timeout),
+        shutdown: Shutdown::new(Duration::from_secs(
+            inputs.config.server.drain_timeout_s.into(),
+        )),
         died: None,
         finished: false,
     };
@@ -133,7 +153,12 @@ pub async fn serve(
             POLL_PERIOD_IDLE
         };
         tokio::select! {
-            Some(()) = stop_requests.recv() => control.shutdown.handle_signal(now().instant),
+            Some(()) = requests.stop.recv() => control.shutdown.handle_signal(now().instant),
+            Some(()) = requests.reload.recv() => {
+                let reloading = Arc::clone(&reloading);
+                // How it ends is logged and counted.
+                tokio::spawn(async move { reloading.reload().await.is_ok() });
+            }
             () = tokio::time::sleep(pause) => {}
         }
         idle_turns = idle_turns.saturating_add(1);
@@ -201,6 +226,7 @@ impl ControlLoop {
         let mut state = lock(&state);
         let mut turn = Turn::Idle;
         self.links.flush();
+        self.shutdown.set_drain_timeout(state.drain_timeout());
         for shard in self.links.shards() {
             let received = self.links.receive(shard, |message| {
                 state.handle_message(now, shard, message);
@@ -298,11 +324,11 @@ impl ControlLoop {
     }
 }
 
-/// One message per SIGTERM or SIGINT. A third signal finds the queue full, and has nothing to add to the second.
-fn stop_requests() -> Result<mpsc::Receiver<()>, ControlError> {
+/// One message per signal. A third one in a row finds the queue full, and has nothing to add to the second.
+fn signals(kinds: &[SignalKind]) -> Result<mpsc::Receiver<()>, ControlError> {
     let (sender, receiver) = mpsc::channel(2);
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let mut signals = signal(kind).map_err(runtime_error("installing a signal handler"))?;
+    for kind in kinds {
+        let mut signals = signal(*kind).map_err(runtime_error("installing a signal handler"))?;
         let sender = sender.clone();
         tokio::spawn(async move {
             while signals.recv().await.is_some() {

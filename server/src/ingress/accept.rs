@@ -17,9 +17,9 @@ use super::address_limits::AddressLimits;
 use super::connection;
 use super::line::Doorway;
 use super::resumptions::Resumptions;
-use crate::auth::GatewayKey;
-use crate::config::{GatewayConfig, ShardsConfig};
+use crate::config::ShardsConfig;
 use crate::metrics::{ConnectionRefusal, ProcessState, ShardMetrics};
+use crate::settings::Settings;
 use crate::switch::SwitchHandle;
 
 /// How long accepting rests after an error such as "too many open files".
@@ -31,14 +31,8 @@ pub struct Front {
     pub shard: ShardIndex,
     /// How many there are.
     pub shards: u16,
-    /// `gateway.toml`
-    pub config: Arc<GatewayConfig>,
     /// `shards.toml`
     pub shards_config: Arc<ShardsConfig>,
-    /// Certificate and TLS versions.
-    pub tls: Arc<rustls::ServerConfig>,
-    /// Verifies the tokens that the gateway itself signed.
-    pub gateway_key: Option<Arc<GatewayKey>>,
     /// This shard's counters.
     pub metrics: Arc<ShardMetrics>,
     /// Ready, draining, unhealthy.
@@ -58,6 +52,11 @@ pub struct Front {
 pub struct Resumable(pub(super) RefCell<Resumptions<Rc<Doorway>>>);
 
 impl Front {
+    /// What is configured now; a reload changes it for whoever asks again.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        self.switch.settings()
+    }
+
     pub(super) fn count_resume_tokens(&self) {
         let tokens = self.resumable.0.borrow().len();
         self.metrics.resume_tokens.set(tokens as u64);

@@ -24,6 +24,7 @@ use crate::auth::{self, ResumeToken, ResumeTokenDigest, SessionGrant, TurnCreden
 use crate::call::q850::Q850Cause;
 use crate::config::{IceServerConfig, TenantConfig};
 use crate::fault::{Fault, Refusal, RefusalCode};
+use crate::id::TenantId;
 use crate::metrics::ConnectionRefusal;
 use crate::switch::mailbox::{Mailbox, SessionEvent};
 use crate::switch::{DialRequest, SessionEnd, SessionKey};
@@ -37,7 +38,8 @@ pub(super) async fn run(
     front: Rc<Front>,
     connection: Connection,
     head: RequestHead,
-    tenant: Arc<TenantConfig>,
+    tenant_id: TenantId,
+    tenant: Option<Arc<TenantConfig>>,
     place: Place,
 ) {
     let offered = match head.websocket_protocols.as_deref().map(subprotocols) {
@@ -61,11 +63,13 @@ pub(super) async fn run(
     };
     let token = match offered {
         Offered::Resume(token) => {
-            return resume(&front, line, &token, &tenant, head.origin.as_deref()).await;
+            return resume(&front, line, &token, &tenant_id, head.origin.as_deref()).await;
         }
         Offered::Bearer(token) => Some(token),
         Offered::Nothing => None,
     };
+    // Only a resume gets here without one.
+    let Some(tenant) = tenant else { return };
     let mut session = Session::open(front, line, token, tenant, head.origin);
     debug!(%peer, tenant_id = %session.tenant.tenant_id, shard = session.open.front.shard.0, "session opened");
     if let Err(panicked) = guarded(session.run()).await {
@@ -86,14 +90,14 @@ async fn resume(
     front: &Front,
     line: Line,
     token: &str,
-    tenant: &TenantConfig,
+    tenant_id: &TenantId,
     origin: Option<&str>,
 ) {
     let taken = front
         .resumable
         .0
         .borrow_mut()
-        .take(token, &tenant.tenant_id, origin);
+        .take(token, tenant_id, origin);
     front.count_resume_tokens();
     match taken {
         Ok(doorway) => {
@@ -102,7 +106,7 @@ async fn resume(
         }
         Err(refusal) => {
             front.metrics.refused(ConnectionRefusal::Resume);
-            info!(tenant_id = %tenant.tenant_id, shard = front.shard.0, code = refusal.code.as_str(),
+            info!(%tenant_id, shard = front.shard.0, code = refusal.code.as_str(),
                 reason = refusal.message, "resume refused");
             line.refuse(&refusal).await;
         }
@@ -133,6 +137,8 @@ struct Session {
     mailbox: Rc<Mailbox>,
     tenant: Arc<TenantConfig>,
     origin: Option<String>,
+    /// It gets resume tokens.
+    resumable: bool,
 }
 
 /// The session's place in the switch and its resume token; both given back when dropped, also after a panic.
@@ -177,10 +183,12 @@ impl Session {
         origin: Option<String>,
     ) -> Self {
         let (key, mailbox) = front.switch.open_session(Arc::clone(&tenant));
-        let server = &front.config.server;
+        let configured = front.settings();
+        let server = &configured.config.server;
+        let grace_ms = server.signal_grace_ms;
         let settings = SessionSettings {
             session_id: format!("{}-{}-{}", front.shard.0, key.0, random_hex()),
-            signal_grace: Duration::from_millis(server.signal_grace_ms.into()),
+            signal_grace: Duration::from_millis(grace_ms.into()),
         };
         Self {
             dialect: BrowserSession::new(Instant::now(), token, settings),
@@ -195,6 +203,7 @@ impl Session {
             mailbox,
             tenant,
             origin,
+            resumable: grace_ms > 0,
         }
     }
 
@@ -356,7 +365,8 @@ impl Session {
     fn ice_servers(&self) -> Vec<IceServer> {
         let user = self.tenant.tenant_id.as_str();
         let now_unix_s = now_unix_s();
-        let servers = self.open.front.config.webrtc.ice_servers.iter();
+        let settings = self.open.front.settings();
+        let servers = settings.config.webrtc.ice_servers.iter();
         let with_credentials = |server: &IceServerConfig| IceServer {
             urls: server.urls.clone(),
             credentials: server
@@ -434,10 +444,9 @@ impl Session {
         match action {
             Action::Authenticate { token } => {
                 let granted = self.authenticate(&token.0).await;
-                let grace_ms = self.open.front.config.server.signal_grace_ms;
                 let welcome = match &granted {
                     Ok(_) => Welcome {
-                        resume_token: (grace_ms > 0).then(|| self.issue_resume_token()),
+                        resume_token: self.resumable.then(|| self.issue_resume_token()),
                         ice_servers: self.ice_servers(),
                     },
                     Err(_) => Welcome::default(),
@@ -550,11 +559,14 @@ impl Session {
     /// Signature and claims here, single use at the desk.
     async fn authenticate(&self, token: &str) -> Result<SessionGrant, Refusal> {
         let front = &self.open.front;
+        let settings = front.settings();
         let now_unix_s = now_unix_s();
-        let keys = self
-            .tenant
-            .browser
-            .as_ref()
+        // A key that was taken out meanwhile is good for nothing any more.
+        let keys = settings
+            .config
+            .tenants
+            .get(&self.tenant.tenant_id)
+            .and_then(|tenant| tenant.browser.as_ref())
             .map(|browser| browser.keys.as_slice())
             .unwrap_or_default();
         let tenant_id = &self.tenant.tenant_id;
@@ -565,7 +577,7 @@ impl Session {
             tenant_id,
             origin,
             keys,
-            front.gateway_key.as_deref(),
+            settings.gateway_key.as_deref(),
         );
         let granted = match verified {
             Ok(grant) => front

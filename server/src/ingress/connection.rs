@@ -49,7 +49,7 @@ pub(super) async fn serve_accepted(
         Duration::from_millis(front.shards_config.tls_handshake_timeout_ms.into());
     let tls = match within(
         handshake_within,
-        tls::accept(Arc::clone(&front.tls), stream),
+        tls::accept(Arc::clone(&front.settings().tls), stream),
     )
     .await
     {
@@ -93,7 +93,8 @@ pub(super) async fn serve_accepted(
 
 /// A connection that another shard accepted and found to be ours: the head is in `live.head`, read already.
 pub(super) async fn serve_handed_over(front: Rc<Front>, live: LiveConnection, place: Place) {
-    let (tls, read, peer) = match tls::attach(live, Arc::clone(&front.tls)).await {
+    let tls_config = Arc::clone(&front.settings().tls);
+    let (tls, read, peer) = match tls::attach(live, tls_config).await {
         Ok(attached) => attached,
         Err(error) => {
             front.metrics.refused(ConnectionRefusal::Tls);
@@ -215,7 +216,7 @@ async fn dispatch(front: Rc<Front>, connection: Connection, head: RequestHead, p
                 .answer(&status_page(ready, "starting or draining"))
                 .await;
         }
-        Route::Page(asset) if front.config.server.demo_page => {
+        Route::Page(asset) if front.settings().config.server.demo_page => {
             connection.answer(&page::response(asset)).await
         }
         Route::Page(_) => {
@@ -268,14 +269,16 @@ async fn signal(
     if let Some(shard) = resumed_shard(&head).filter(|shard| shard.0 < front.shards) {
         // The call's own shard, which need not be the first that the tenant's hash names.
         if shard == front.shard {
-            return browser_socket::run(front, connection, head, admitted.tenant, place).await;
+            let tenant = admitted.tenant;
+            return browser_socket::run(front, connection, head, tenant_id, tenant, place).await;
         }
         return hand_off(&front, connection, shard).await;
     }
     let owners: SmallVec<[ShardIndex; 4]> =
         owner::owners(tenant_id.as_str(), front.shards, admitted.spread).collect();
     if owners.contains(&front.shard) {
-        return browser_socket::run(front, connection, head, admitted.tenant, place).await;
+        let tenant = admitted.tenant;
+        return browser_socket::run(front, connection, head, tenant_id, tenant, place).await;
     }
     let owner = owners[usize::from(connection.peer.port()) % owners.len()];
     hand_off(&front, connection, owner).await;
@@ -288,7 +291,8 @@ fn resumed_shard(head: &RequestHead) -> Option<ShardIndex> {
 }
 
 struct Admitted {
-    tenant: Arc<TenantConfig>,
+    /// None where a socket of a tenant that was taken out comes back.
+    tenant: Option<Arc<TenantConfig>>,
     spread: u16,
 }
 
@@ -319,10 +323,8 @@ fn admit(
         );
         return Err((ConnectionRefusal::Draining, told));
     }
-    let tenant = front
-        .config
-        .tenants
-        .get(tenant_id)
+    let settings = front.settings();
+    let tenant = (settings.config.tenants.get(tenant_id))
         .filter(|tenant| browser && tenant.browser.is_some());
     if head.websocket_key.is_none() {
         let told = by_status(
@@ -333,6 +335,13 @@ fn admit(
         return Err((ConnectionRefusal::HttpMalformed, told));
     }
     let Some(tenant) = tenant else {
+        if resumes {
+            // A call outlives its tenant's entry; the token is bound to tenant and Origin.
+            return Ok(Admitted {
+                tenant: None,
+                spread: 1,
+            });
+        }
         let message = format!(
             "no tenant {tenant_id} that takes {} callers",
             vendor.as_str()
@@ -365,7 +374,7 @@ fn admit(
         .copied()
         .unwrap_or(1);
     Ok(Admitted {
-        tenant: Arc::clone(tenant),
+        tenant: Some(Arc::clone(tenant)),
         spread,
     })
 }
@@ -393,7 +402,8 @@ async fn hand_off(front: &Front, connection: Connection, owner: ShardIndex) {
 
 /// The owner is busy: take the connection back and say so.
 async fn refuse_full_ring(front: &Front, live: LiveConnection) {
-    if let Ok((tls, read, peer)) = tls::attach(live, Arc::clone(&front.tls)).await {
+    let tls_config = Arc::clone(&front.settings().tls);
+    if let Ok((tls, read, peer)) = tls::attach(live, tls_config).await {
         let refusal = Refusal::new(
             RefusalCode::Overload,
             Fault::Us,

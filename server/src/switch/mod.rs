@@ -42,10 +42,11 @@ pub use local_addresses::interface_addresses;
 pub use sessions::{DialRequest, SessionEnd};
 
 use crate::call::rings::ToControl;
-use crate::config::{GatewayConfig, ShardsConfig};
+use crate::config::ShardsConfig;
 use crate::id::{CallSid, UnixMillis};
 use crate::metrics::ShardMetrics;
 use crate::rtp::NtpTime;
+use crate::settings::Settings;
 use crate::webrtc::PeerConfig;
 use asks::Asks;
 use calls::Call;
@@ -81,8 +82,8 @@ pub struct SwitchParts {
     pub shard: ShardIndex,
     /// How many there are.
     pub shards: u16,
-    /// `gateway.toml`
-    pub config: Arc<GatewayConfig>,
+    /// `gateway.toml` with its files, as they are now.
+    pub settings: Arc<Settings>,
     /// `shards.toml`
     pub shards_config: Arc<ShardsConfig>,
     /// This shard's counters.
@@ -100,7 +101,7 @@ pub struct SwitchParts {
 /// The switch itself; see the module's documentation.
 pub struct Switch {
     shard: ShardIndex,
-    config: Arc<GatewayConfig>,
+    settings: Arc<Settings>,
     shards_config: Arc<ShardsConfig>,
     metrics: Arc<ShardMetrics>,
     to_control: Producer<ToControl>,
@@ -145,7 +146,7 @@ impl SwitchHandle {
         let SwitchParts {
             shard,
             shards,
-            config,
+            settings,
             shards_config,
             metrics,
             to_control,
@@ -182,10 +183,15 @@ impl SwitchHandle {
             dead: false,
             #[cfg(debug_assertions)]
             trap: crate::injection::Trap::default(),
-            config,
+            settings,
             shards_config,
         };
         Ok(Self(Rc::new(RefCell::new(switch))))
+    }
+
+    /// Tenants, trunks, certificate and keys, for what begins now.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.0.borrow().settings)
     }
 }
 

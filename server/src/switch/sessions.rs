@@ -396,6 +396,7 @@ impl Switch {
             return Err(("none".parse().expect("a valid id"), refusal));
         };
         let owned = self
+            .settings
             .config
             .trunks
             .get(wanted)

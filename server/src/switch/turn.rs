@@ -137,6 +137,10 @@ fn take_messages(
             }),
             #[cfg(debug_assertions)]
             ToShard::Panic(order) => switch.trap.set(order),
+            ToShard::Reload(settings) => {
+                info!(shard = switch.shard.0, "new settings");
+                switch.settings = settings;
+            }
             ToShard::Drain => switch.drain(),
             ToShard::Stop => {
                 switch.stop(now);

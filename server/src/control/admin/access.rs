@@ -1,6 +1,7 @@
 //! The bearer token of the admin window (RFC 6750 section 2.1), compared in constant time.
 
 use std::fmt;
+use std::sync::PoisonError;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -16,10 +17,10 @@ use crate::config::Secret;
 
 /// The digest of the token, so that comparing tells nothing about its length either.
 #[derive(Clone)]
-pub(super) struct AdminToken([u8; 32]);
+pub(in super::super) struct AdminToken([u8; 32]);
 
 impl AdminToken {
-    pub(super) fn new(token: &Secret) -> Self {
+    pub(in super::super) fn new(token: &Secret) -> Self {
         Self(digest_of(token.expose().as_bytes()))
     }
 
@@ -40,7 +41,12 @@ pub(super) async fn require_token(
     request: Request,
     next: Next,
 ) -> Response {
-    match check(context.token.as_ref(), request.headers()) {
+    let token = context
+        .token
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    match check(token.as_ref(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }

@@ -55,6 +55,15 @@ impl Problem {
         )
     }
 
+    pub(super) fn configuration(message: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "config_refused",
+            Fault::Config,
+            message,
+        )
+    }
+
     pub(super) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", Fault::Caller, message)
     }

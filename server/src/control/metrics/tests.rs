@@ -46,6 +46,7 @@ const FAMILIES: &[&str] = &[
     "desk_refusals_total counter",
     "events_total counter",
     "events_missing_total counter",
+    "reloads_total counter",
     "event_subscribers gauge",
     "event_subscribers_closed_total counter",
     "call_records gauge",
@@ -60,7 +61,7 @@ const FAMILIES: &[&str] = &[
 ];
 
 fn page(shards: &[ShardSource<'_>]) -> String {
-    let mut state = ControlState::new(&config());
+    let mut state = ControlState::new(&config(), 1);
     render(&Sources {
         shards,
         process: &ProcessState::default(),
@@ -116,8 +117,8 @@ fn every_series_is_there_at_zero_from_the_start() {
     }
     let per_shard = SHARD_FIGURES.len() + 1 + DropReason::ALL.len() + ConnectionRefusal::ALL.len();
     let desk = super::super::desk::DeskRefusal::ALL.len();
-    let unlabelled = FAMILIES.len() - SHARD_FIGURES.len() - 3 - 2;
-    assert_eq!(samples.len(), 2 * per_shard + desk + 5 + unlabelled);
+    let unlabelled = FAMILIES.len() - SHARD_FIGURES.len() - 3 - 3;
+    assert_eq!(samples.len(), 2 * per_shard + desk + 5 + 2 + unlabelled);
     for series in [
         "clutchcall_packets_dropped_total{shard=\"1\",reason=\"srtp_auth\"}",
         "clutchcall_connections_refused_total{shard=\"0\",reason=\"tls_timeout\"}",

@@ -22,7 +22,7 @@ struct Told {
 
 impl Told {
     fn new() -> Self {
-        let mut state = ControlState::new(&config());
+        let mut state = ControlState::new(&config(), 2);
         let events = state.events().subscribe(None).unwrap();
         let now = Now {
             instant: Instant::now(),
