@@ -31,6 +31,8 @@ pub struct Counters {
 pub struct Tally {
     /// Came in.
     pub received: u64,
+    /// Bytes of UDP payload that came in.
+    pub received_bytes: u64,
     /// Went out, copies included.
     pub delivered: u64,
     /// [`LossCause::Random`].
@@ -75,6 +77,14 @@ impl Counters {
         *what(&mut self.all) += 1;
         if is_rtp(datagram) {
             *what(&mut self.rtp) += 1;
+        }
+    }
+
+    pub(super) fn count_received(&mut self, datagram: &[u8]) {
+        self.count(datagram, |tally| &mut tally.received);
+        self.all.received_bytes += datagram.len() as u64;
+        if is_rtp(datagram) {
+            self.rtp.received_bytes += datagram.len() as u64;
         }
     }
 

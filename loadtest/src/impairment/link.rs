@@ -123,7 +123,7 @@ impl<T: Clone> Link<T> {
 
     /// A datagram comes in.
     pub fn handle_datagram(&mut self, now: Instant, tag: T, datagram: &[u8]) {
-        self.counters.count(datagram, |tally| &mut tally.received);
+        self.counters.count_received(datagram);
         // Every die is thrown for every datagram, whatever becomes of it.
         let lost_by_chance = self.is_lost_by_chance();
         let is_reordered = self

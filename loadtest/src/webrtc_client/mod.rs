@@ -505,6 +505,11 @@ impl WebRtcCall {
         self.peer.recording()
     }
 
+    /// The audio packets that came so far, in the order of arrival.
+    pub fn audio_packets(&self) -> Vec<ReceivedPacket> {
+        self.peer.audio_packets()
+    }
+
     /// What was measured on the media path so far.
     pub fn media_statistics(&self) -> MediaStatistics {
         self.peer.statistics()

@@ -241,6 +241,11 @@ impl MediaPeer {
         recorder.recording(codec).map_err(media_error)
     }
 
+    /// The audio packets that came so far, in the order of arrival.
+    pub(super) fn audio_packets(&self) -> Vec<ReceivedPacket> {
+        self.shared.view().recorder.packets().to_vec()
+    }
+
     /// Telephone-event packets that came so far.
     pub(super) fn telephone_events(&self) -> Vec<ReceivedPacket> {
         self.shared.view().telephone_events.clone()

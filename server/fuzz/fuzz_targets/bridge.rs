@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use server::bridge::{Direction, DirectionOptions, Output, PAYLOAD_LEN_MAX, PacketKind};
+use server::bridge::{Direction, DirectionOptions, Output, PAYLOAD_LEN_MAX, PacketKind, SinkPath};
 use server::rtp::{MediaPacket, PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
 use server_fuzz::{Script, format};
 
@@ -87,7 +87,10 @@ fuzz_target!(|input: &[u8]| {
                 }
             }
             (7, [loss_pct, restart, ..]) => {
-                direction.adapt_to_loss(f64::from(*loss_pct));
+                direction.adapt(&SinkPath {
+                    bitrate_max_bps: 250 * u32::from(*restart),
+                    loss_fraction: f64::from(*loss_pct) / 100.0,
+                });
                 if restart & 1 != 0 {
                     direction.reset_source();
                 }

@@ -10,14 +10,8 @@ use codecs::linear16;
 use codecs::opus;
 use codecs::plc::Concealer;
 
-use super::{BridgeError, Codec};
-
-/// Loss at the far end from which Opus carries in-band FEC, in percent.
-const FEC_LOSS_PCT_MIN: f64 = 2.0;
-/// The expected loss that Opus is told at least with FEC, in percent; below it libopus saves on redundancy.
-const FEC_EXPECTED_LOSS_PCT: u8 = 5;
-/// The most that Opus is told, in percent.
-const EXPECTED_LOSS_PCT_MAX: f64 = 30.0;
+use super::adaptation::{Adaptation, OpusSettings};
+use super::{BridgeError, Codec, SinkPath};
 
 /// A payload that can't be decoded, or a frame that can't be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,8 +125,7 @@ impl AudioDecoder {
 pub(super) enum AudioEncoder {
     Opus {
         encoder: opus::Encoder,
-        bitrate_bps: u32,
-        has_fec: bool,
+        adaptation: Adaptation,
     },
     G711 {
         law: Law,
@@ -150,9 +143,8 @@ impl AudioEncoder {
                     SampleRate::Hz24000 | SampleRate::Hz48000 => opus::EncoderConfig::fullband(),
                 };
                 Self::Opus {
-                    bitrate_bps: config.bitrate_bps,
+                    adaptation: Adaptation::new(&config),
                     encoder: opus::Encoder::new(config).map_err(|e| codec_error(codec, e))?,
-                    has_fec: false,
                 }
             }
             Codec::Pcmu => Self::G711 { law: Law::Mu },
@@ -178,38 +170,26 @@ impl AudioEncoder {
         }
     }
 
-    /// Adds in-band FEC, or leaves it out again, after what the far end loses.
-    pub fn adapt_to_loss(&mut self, loss_pct: f64) -> Result<(), CodecFault> {
+    /// Follows the path to the listener; only Opus can.
+    pub fn adapt(&mut self, path: &SinkPath) -> Result<(), CodecFault> {
         let Self::Opus {
             encoder,
-            bitrate_bps,
-            has_fec,
+            adaptation,
         } = self
         else {
             return Ok(());
         };
-        let wants_fec = loss_pct >= FEC_LOSS_PCT_MIN;
-        if !wants_fec && !*has_fec {
+        let Some(OpusSettings {
+            bitrate_bps,
+            expected_loss_pct,
+        }) = adaptation.adapt(path)
+        else {
             return Ok(());
-        }
-        let (bitrate_bps, expected_loss_pct) = if wants_fec {
-            let expected = loss_pct.min(EXPECTED_LOSS_PCT_MAX) as u8;
-            (
-                // Below its threshold libopus silently leaves the FEC out.
-                opus::fec_bitrate_bps(encoder.sample_rate()).max(*bitrate_bps),
-                expected.max(FEC_EXPECTED_LOSS_PCT),
-            )
-        } else {
-            (*bitrate_bps, 0)
         };
         encoder
             .set_bitrate_bps(bitrate_bps)
-            .map_err(|_| CodecFault)?;
-        encoder
-            .set_inband_fec(wants_fec, expected_loss_pct)
-            .map_err(|_| CodecFault)?;
-        *has_fec = wants_fec;
-        Ok(())
+            .and_then(|()| encoder.set_inband_fec(expected_loss_pct > 0, expected_loss_pct))
+            .map_err(|_| CodecFault)
     }
 }
 

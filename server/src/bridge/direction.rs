@@ -13,7 +13,7 @@ use super::sink_numbers::SinkNumbers;
 use super::source_sequence::{Arrival, Ordinal, SourceSequence};
 use super::timeline::{Placed, Position, Timeline};
 use super::transcoding::Transcoding;
-use super::{BridgeError, DirectionStatistics, Plan, StreamFormat};
+use super::{BridgeError, DirectionStatistics, Plan, SinkPath, StreamFormat};
 use crate::rtp::{DigitReceived, MediaPacket, PayloadType, RtpTimestamp, SequenceNumber};
 
 /// The longest payload that is taken or made, in bytes. Buffers for [`Direction::poll_output`] have this length.
@@ -186,10 +186,11 @@ impl Direction {
         self.held = held;
     }
 
-    /// Tells what the sink's far end loses, in percent, by its RTCP reports: an Opus encoder adds in-band FEC.
-    pub fn adapt_to_loss(&mut self, loss_pct: f64) {
+    /// Tells how the path to the sink is: an Opus encoder of ours follows with bitrate and in-band FEC. What passes
+    /// untouched is its source's to adapt.
+    pub fn adapt(&mut self, path: &SinkPath) {
         if let Some(transcoding) = &mut self.transcoding {
-            transcoding.adapt_to_loss(loss_pct, &mut self.statistics);
+            transcoding.adapt(path, &mut self.statistics);
         }
     }
 

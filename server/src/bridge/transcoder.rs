@@ -10,7 +10,7 @@ use codecs::resample::Resampler;
 
 use super::audio_codec::{AudioDecoder, AudioEncoder, CodecFault};
 use super::timeline::{Position, ticks};
-use super::{BridgeError, Codec};
+use super::{BridgeError, Codec, SinkPath};
 
 /// The longest packet that is decoded: an Opus packet can't be longer.
 const PACKET_MS_MAX: u32 = 120;
@@ -114,9 +114,9 @@ impl Transcoder {
         self.marker_due = true;
     }
 
-    /// Tells the encoder what the sink's far end loses, in percent: Opus adds in-band FEC from 2 % on.
-    pub fn adapt_to_loss(&mut self, loss_pct: f64) -> Result<(), CodecFault> {
-        self.encoder.adapt_to_loss(loss_pct)
+    /// The encoder follows the path to the sink.
+    pub fn adapt(&mut self, path: &SinkPath) -> Result<(), CodecFault> {
+        self.encoder.adapt(path)
     }
 
     /// Decodes a packet that lies at `position`; with `marker` the frame that takes its begin gets the marker. Call

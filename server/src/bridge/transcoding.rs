@@ -10,7 +10,7 @@ use super::direction::CONCEALMENT_MAX;
 use super::reorder::{Content, ReorderQueue, WaitingPacket};
 use super::timeline::ticks;
 use super::transcoder::{EncodedFrame, Transcoder};
-use super::{BridgeError, Codec, DirectionStatistics};
+use super::{BridgeError, Codec, DirectionStatistics, SinkPath};
 
 /// What was done so far about the audio missing before the next packet.
 #[derive(Debug, Default)]
@@ -52,8 +52,8 @@ impl Transcoding {
         })
     }
 
-    pub fn adapt_to_loss(&mut self, loss_pct: f64, statistics: &mut DirectionStatistics) {
-        if self.transcoder.adapt_to_loss(loss_pct).is_err() {
+    pub fn adapt(&mut self, path: &SinkPath, statistics: &mut DirectionStatistics) {
+        if self.transcoder.adapt(path).is_err() {
             statistics.codec_errors += 1;
         }
     }

@@ -15,8 +15,8 @@ use super::report::Report;
 use super::section::{Located, Section};
 use super::tls::{TlsFileError, check_tls_files};
 use super::{
-    AdminConfig, CodecName, ConfigError, DtlsVersions, GatewayConfig, Secret, ServerConfig,
-    WebRtcConfig, ice_server_file, tenant_file, trunk_file,
+    AdminConfig, CodecName, ConfigError, DtlsVersions, GatewayConfig, OpusBitrate, Secret,
+    ServerConfig, WebRtcConfig, ice_server_file, tenant_file, trunk_file,
 };
 
 /// The most tenants in one file.
@@ -182,13 +182,33 @@ fn webrtc(mut section: Section<'_>, environment: Environment<'_>) -> WebRtcConfi
     if (1..codecs.len()).any(|index| codecs[..index].contains(&codecs[index])) {
         section.wrong_key("codecs", "names a codec twice");
     }
+    let opus_bitrate = opus_bitrate(&mut section);
     section.finish();
     WebRtcConfig {
         advertised_ips,
         ice_servers,
         dtls,
         codecs,
+        opus_bitrate,
     }
+}
+
+fn opus_bitrate(section: &mut Section<'_>) -> OpusBitrate {
+    let allowed = OpusBitrate::LOWEST_BPS.into()..=OpusBitrate::HIGHEST_BPS.into();
+    let OpusBitrate { min_bps, max_bps } = OpusBitrate::default();
+    let mut bps =
+        |key, default: u32| section.integer_or(key, allowed.clone(), default.into()) as u32;
+    let range = OpusBitrate {
+        min_bps: bps("opus_bitrate_min_bps", min_bps),
+        max_bps: bps("opus_bitrate_max_bps", max_bps),
+    };
+    if range.min_bps > range.max_bps {
+        section.wrong_key(
+            "opus_bitrate_min_bps",
+            format!("is above opus_bitrate_max_bps, which is {}", range.max_bps),
+        );
+    }
+    range
 }
 
 fn trunks<'a>(root: &mut Section<'a>) -> BTreeMap<crate::id::TrunkId, trunk_file::ReadTrunk<'a>> {

@@ -253,11 +253,20 @@ fn unknown_keys_are_refused_with_a_guess() {
     );
     files.assert_refused(
         "[webrtc]\nicecream = true\n",
-        "gateway.toml:5:1: webrtc.icecream: unknown key; allowed: advertised_ips, ice_servers, dtls, codecs",
+        "gateway.toml:5:1: webrtc.icecream: unknown key; allowed: advertised_ips, ice_servers, dtls, codecs, \
+         opus_bitrate_min_bps, opus_bitrate_max_bps",
     );
     files.assert_refused(
         "[sever]\n",
         "gateway.toml:4:2: sever: unknown key; did you mean \"server\"?",
+    );
+}
+
+#[test]
+fn the_floor_of_opus_is_not_above_its_ceiling() {
+    Files::new().assert_refused(
+        "[webrtc]\nopus_bitrate_min_bps = 24000\nopus_bitrate_max_bps = 16000\n",
+        "gateway.toml:5:24: webrtc.opus_bitrate_min_bps: is above opus_bitrate_max_bps, which is 16000",
     );
 }
 

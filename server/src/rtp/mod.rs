@@ -1,6 +1,7 @@
 //! RTP and RTCP on the wire (RFC 3550, 8285, 4585, transport-cc) and the arithmetic of their clocks. Pure.
 
 mod header_extension;
+mod loss_estimate;
 mod ntp;
 mod packet;
 mod receive_statistics;
@@ -13,6 +14,7 @@ mod telephone_event;
 mod transport_cc;
 
 pub use header_extension::*;
+pub use loss_estimate::*;
 pub use ntp::*;
 pub use packet::*;
 pub use receive_statistics::*;

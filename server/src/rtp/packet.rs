@@ -230,7 +230,17 @@ impl RtpHeader {
 
     /// Writes header and payload. Returns the packet's length in bytes, or `None` when `out` is too short.
     pub fn write_packet(&self, payload: &[u8], out: &mut [u8]) -> Option<usize> {
-        let header_len = self.write(out)?;
+        self.write_packet_with_extensions(&[], payload, out)
+    }
+
+    /// As [`RtpHeader::write_packet`], with the elements of [`RtpHeader::write_with_extensions`].
+    pub fn write_packet_with_extensions(
+        &self,
+        elements: &[(u8, &[u8])],
+        payload: &[u8],
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let header_len = self.write_with_extensions(elements, out)?;
         let packet_len = header_len + payload.len();
         out.get_mut(header_len..packet_len)?
             .copy_from_slice(payload);

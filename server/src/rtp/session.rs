@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::{
-    CNAME_LEN_MAX, LegStatistics, MediaPacket, NtpTime, ReceiveStatistics, ReportBlock,
-    RoundTripTime, RtcpError, RtcpPacket, RtcpWriter, RtpTimestamp, SendStatistics, SenderInfo,
-    Ssrc, rtcp_packets,
+    CNAME_LEN_MAX, LegStatistics, LossEstimate, MediaPacket, NtpTime, ReceiveStatistics,
+    ReportBlock, RoundTripTime, RtcpError, RtcpPacket, RtcpWriter, RtpTimestamp, SendStatistics,
+    SenderInfo, Ssrc, rtcp_packets,
 };
 
 /// Sources that one leg keeps accounts of; a ninth takes the place of the one heard longest ago.
@@ -44,6 +44,8 @@ pub struct RtcpSessionConfig {
 pub struct RtcpReceived {
     /// The source that sends to us said BYE.
     pub bye: bool,
+    /// A report block told of what we send.
+    pub reported: bool,
     /// Packets that could be read.
     pub packets: usize,
     /// The first packet that could not be read, if any.
@@ -72,7 +74,10 @@ pub struct RtcpSession {
     speaking: Option<Ssrc>,
     sent: SendStatistics,
     round_trip: RoundTripTime,
+    /// Over all that we sent.
     remote_loss_fraction: f64,
+    /// Of late.
+    remote_loss: LossEstimate,
     remote_jitter_ticks: u32,
 }
 
@@ -109,6 +114,7 @@ impl RtcpSession {
             sent: SendStatistics::new(ssrc, clock_rate_hz),
             round_trip: RoundTripTime::default(),
             remote_loss_fraction: 0.0,
+            remote_loss: LossEstimate::default(),
             remote_jitter_ticks: 0,
         };
         session.next_report_at = now + session.randomised(FIRST_REPORT_AFTER);
@@ -169,15 +175,15 @@ impl RtcpSession {
             match packet {
                 RtcpPacket::SenderReport(report) => {
                     self.handle_sender_report(now, &report.sender);
-                    report
-                        .reports
-                        .for_each(|block| self.handle_report_block(now, &block));
+                    for block in report.reports {
+                        received.reported |= self.handle_report_block(now, &block);
+                    }
                 }
                 RtcpPacket::ReceiverReport(report) => {
                     self.remote_ssrc = Some(report.ssrc);
-                    report
-                        .reports
-                        .for_each(|block| self.handle_report_block(now, &block));
+                    for block in report.reports {
+                        received.reported |= self.handle_report_block(now, &block);
+                    }
                 }
                 RtcpPacket::Goodbye(goodbye) => {
                     let far_end = self.speaking.or(self.remote_ssrc);
@@ -242,6 +248,11 @@ impl RtcpSession {
         }
     }
 
+    /// What the far end lost of late by its reports, 0..=1; over the whole call it is in [`RtcpSession::summary`].
+    pub fn remote_loss(&self, now: Instant) -> f64 {
+        self.remote_loss.fraction(now)
+    }
+
     /// The source that sent RTP last.
     pub fn speaking(&self) -> Option<Ssrc> {
         self.speaking
@@ -258,17 +269,21 @@ impl RtcpSession {
         }
     }
 
-    fn handle_report_block(&mut self, now: Instant, block: &ReportBlock) {
+    /// Is it about our source? Then it counts.
+    fn handle_report_block(&mut self, now: Instant, block: &ReportBlock) -> bool {
         if block.ssrc != self.ssrc {
-            return;
+            return false;
         }
         self.round_trip.handle_report_block(now, block);
         self.remote_jitter_ticks = block.jitter;
+        self.remote_loss
+            .handle_report(now, f64::from(block.fraction_lost) / 256.0);
         if self.sent.packets() > 0 {
             // Packets still under way are in the divisor; a round trip of them is little beside a call.
             let lost = f64::from(block.cumulative_lost.max(0));
             self.remote_loss_fraction = (lost / self.sent.packets() as f64).min(1.0);
         }
+        true
     }
 
     /// An SR if we sent since the report before last (RFC 3550 section 6.4), else an RR; then SDES.

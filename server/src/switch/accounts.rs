@@ -76,7 +76,11 @@ impl Switch {
     pub(super) fn call_stats(&self, key: CallKey) -> Option<CallStats> {
         let call = self.calls.get(key.0)?;
         let legs = self.legs(call)?;
-        let caller = leg_stats(&legs.vendor.statistics, legs.mos_at_vendor());
+        let peer = self.sessions.get(call.session.0)?.peer.as_ref()?;
+        let caller = LegStats {
+            available_bitrate_bps: Some(peer.available_bitrate_bps()),
+            ..leg_stats(&legs.vendor.statistics, legs.mos_at_vendor())
+        };
         let far_end = match &legs.trunk {
             Some(trunk) => leg_stats(&trunk.statistics, legs.mos_at_trunk()),
             None => caller,
@@ -176,6 +180,7 @@ fn leg_stats(statistics: &LegStatistics, mos: f64) -> LegStats {
         jitter_ms: statistics.jitter_ms,
         rtt_ms: statistics.round_trip_time_ms,
         mos,
+        available_bitrate_bps: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is looked at once a second while a call lives: media that does not come, losses that the far end reports, figures
+//! What is looked at once a second while a call lives: media that does not come, how the paths to both ends are, figures
 //! for the caller and the metrics.
 
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::calls::{Call, HangUp};
 use super::mailbox::SessionEvent;
 use super::{CallKey, Switch};
-use crate::bridge::DirectionStatistics;
+use crate::bridge::{DirectionStatistics, SinkPath};
 use crate::call::q850::Q850Cause;
 use crate::fault::Fault;
 use crate::id::LegId;
@@ -14,8 +14,8 @@ use crate::metrics::{DropReason, ShardMetrics};
 
 impl Switch {
     /// The look itself. Whether media is missing is [`Switch::missing_media`]'s, because it may end the call.
-    pub(super) fn watch(&mut self, key: CallKey) {
-        self.adapt_to_loss(key);
+    pub(super) fn watch(&mut self, now: Instant, key: CallKey) {
+        self.adapt(now, key);
         self.tell_untold(key);
         self.tell_statistics(key);
         if let Some(call) = self.calls.get_mut(key.0) {
@@ -54,8 +54,8 @@ impl Switch {
         })
     }
 
-    /// What the caller's browser reports as lost decides whether our Opus carries in-band FEC.
-    fn adapt_to_loss(&mut self, key: CallKey) {
+    /// Our Opus encoders follow the paths to their listeners.
+    pub(super) fn adapt(&mut self, now: Instant, key: CallKey) {
         let Some(call) = self.calls.get_mut(key.0) else {
             return;
         };
@@ -63,14 +63,28 @@ impl Switch {
             .sessions
             .get(call.session.0)
             .and_then(|session| session.peer.as_ref());
-        let route = call
-            .bridge
-            .as_mut()
-            .and_then(|bridge| bridge.route_towards_mut(LegId::VENDOR));
-        if let (Some(peer), Some(route)) = (peer, route) {
-            route
-                .direction
-                .adapt_to_loss(peer.statistics().remote_loss_fraction * 100.0);
+        let opus = self.settings.config.webrtc.opus_bitrate;
+        let to_vendor = peer.map(|peer| SinkPath {
+            bitrate_max_bps: opus.clamp(peer.available_bitrate_bps()),
+            loss_fraction: peer.remote_loss(now),
+        });
+        // What is encoded for an echo comes back untouched: the caller is its listener.
+        let to_trunk = call
+            .trunk
+            .remote_loss(now)
+            .map_or(to_vendor, |loss_fraction| {
+                Some(SinkPath {
+                    bitrate_max_bps: opus.max_bps,
+                    loss_fraction,
+                })
+            });
+        let Some(bridge) = &mut call.bridge else {
+            return;
+        };
+        for (leg, path) in [(LegId::VENDOR, to_vendor), (LegId::TRUNK, to_trunk)] {
+            if let (Some(route), Some(path)) = (bridge.route_towards_mut(leg), path) {
+                route.direction.adapt(&path);
+            }
         }
     }
 

@@ -203,6 +203,7 @@ impl Switch {
             self.to_control
                 .push_reserved(slot, ToControl::Event(Box::new(event)));
         }
+        self.adapt(now, key);
         self.arm_call(key);
     }
 
@@ -380,7 +381,7 @@ impl Switch {
             if let Some(hang_up) = self.missing_media(now, key) {
                 return self.end_call(now, key, hang_up);
             }
-            self.watch(key);
+            self.watch(now, key);
         }
         self.trunk_due(now, key);
         self.pump(now, key);

@@ -143,6 +143,14 @@ impl TrunkSide {
         }
     }
 
+    /// What the far end lost of late, 0..=1; none for an echo.
+    pub(super) fn remote_loss(&self, now: Instant) -> Option<f64> {
+        match &self.leg {
+            TrunkLeg::Rtp(leg) => Some(leg.remote_loss(now)),
+            TrunkLeg::Echo(_) | TrunkLeg::Pending => None,
+        }
+    }
+
     /// Where the far end finds our media socket.
     pub(super) fn advertised_rtp(&self) -> Option<SocketAddr> {
         let sockets = self.sockets.as_ref()?;

@@ -237,6 +237,11 @@ impl RtpLeg {
         self.last_media_at
     }
 
+    /// What the far end lost of late by its reports, 0..=1.
+    pub fn remote_loss(&self, now: Instant) -> f64 {
+        self.session.remote_loss(now)
+    }
+
     /// The leg's account so far.
     pub fn statistics(&self) -> LegStatistics {
         self.session.summary()

@@ -2,6 +2,7 @@
 //!
 //! [`Peer`] is the leg; what it is made of stands in the modules and knows nothing of it.
 
+pub mod congestion;
 pub mod dtls;
 pub mod ice_lite;
 mod peer;

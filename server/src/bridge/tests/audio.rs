@@ -185,7 +185,10 @@ fn a_sink_that_loses_packets_gets_fec() {
     let said = speech_like(16_000);
     for (frame, index) in said.chunks_exact(160).zip(0u32..) {
         if index == 50 {
-            harness.direction.adapt_to_loss(8.0);
+            harness.direction.adapt(&SinkPath {
+                bitrate_max_bps: 48_000,
+                loss_fraction: 0.08,
+            });
         }
         harness.audio(index as u16, index * 160, &pcmu(frame));
         harness.pass(20);

@@ -94,7 +94,10 @@ fn play(source: Codec, sink: Codec, forced: bool, arrivals: &[Arrival]) -> Harne
                 harness.drain();
             }
             20..22 => harness.direction.reset_source(),
-            22..24 => harness.direction.adapt_to_loss(f64::from(arrival.control)),
+            22..24 => harness.direction.adapt(&SinkPath {
+                bitrate_max_bps: u32::from(arrival.control) * 1_000,
+                loss_fraction: f64::from(arrival.control - 22),
+            }),
             _ => {}
         }
     }

@@ -309,6 +309,9 @@ pub struct LegStats {
     pub rtt_ms: Option<f64>,
     /// MOS of what this leg's listener hears, 1 to 4.5.
     pub mos: f64,
+    /// What the path to the leg leaves for our payload, in bits per second; absent where congestion control has no say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub available_bitrate_bps: Option<u32>,
 }
 
 #[cfg(test)]

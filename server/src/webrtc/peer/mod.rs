@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 pub use parts::*;
 
+use super::congestion::CongestionController;
 use super::dtls::{DtlsEvent, DtlsServer};
 use super::ice_lite::{IceCredentials, IceEvent, IceLite};
 use super::sdp::{
@@ -84,7 +85,12 @@ pub struct Peer {
     srtp: Option<SrtpContexts>,
     audio: NegotiatedAudio,
     rtcp: RtcpSession,
+    /// What it sends us.
     transport_cc: TransportFeedbackRecorder,
+    /// What we send it.
+    congestion: CongestionController,
+    /// Bytes of our last packet beside its payload.
+    packet_overhead_len: usize,
     started: (Instant, NtpTime),
     drawn: Drawn,
     session_version: u64,
@@ -136,6 +142,8 @@ impl Peer {
             audio,
             rtcp: RtcpSession::new(rtcp, now),
             transport_cc: TransportFeedbackRecorder::new(drawn.ssrc),
+            congestion: CongestionController::new(now),
+            packet_overhead_len: 0,
             started: (now, wall),
             drawn,
             session_version: 0,
@@ -289,6 +297,7 @@ impl Peer {
                     self.push_event(PeerEvent::AddressReleased(address));
                 }
                 IceEvent::PathSelected(address) => {
+                    self.congestion.handle_path_change();
                     self.push_event(PeerEvent::PathSelected(address));
                 }
                 IceEvent::UfragRetired(ufrag) => self.push_event(PeerEvent::UfragRetired(ufrag)),
@@ -401,6 +410,20 @@ impl Peer {
     /// When RTP or RTCP of the peer was authenticated last; none before the first.
     pub fn last_media_at(&self) -> Option<Instant> {
         self.last_media_at
+    }
+
+    /// What the path to the peer leaves for payload, in bits per second: by transport-cc where it was negotiated, else by
+    /// the peer's reports. Large while nothing bad is known of it.
+    pub fn available_bitrate_bps(&self) -> u32 {
+        let ptime_ms = u32::from(self.audio.format.ptime_ms).max(1);
+        let overhead_bps = self.packet_overhead_len as u32 * 8 * 1_000 / ptime_ms;
+        self.congestion.target_bps().saturating_sub(overhead_bps)
+    }
+
+    /// What the peer loses of late of what we send it, 0..=1: by transport-cc where it was negotiated, else by its reports.
+    pub fn remote_loss(&self, now: Instant) -> f64 {
+        let told = self.congestion.loss_fraction(now);
+        told.unwrap_or_else(|| self.rtcp.remote_loss(now))
     }
 
     /// The leg's account so far.

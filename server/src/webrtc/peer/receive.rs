@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{DATAGRAM_LEN_MAX, Peer, RESPONSES_MAX, Received, Response, Stage};
 use crate::metrics::DropReason;
-use crate::rtp::{PayloadType, RtpPacket, SequenceNumber, is_rtcp};
+use crate::rtp::{PayloadType, RtcpPacket, RtpPacket, SequenceNumber, is_rtcp, rtcp_packets};
 use crate::webrtc::dtls::DtlsInvalid;
 use crate::webrtc::stun::{RESPONSE_LEN_MAX, StunMessage};
 
@@ -96,9 +96,19 @@ impl Peer {
         self.note_media(now, from);
         let datagram = datagram.get(..len).ok_or(DropReason::SrtpMalformed)?;
         // A browser says BYE for a source that it stops, on hold too: it does not end the call.
-        self.rtcp
+        let received = self
+            .rtcp
             .handle_rtcp(now, datagram)
             .map_err(|_| DropReason::RtcpMalformed)?;
+        for packet in rtcp_packets(datagram) {
+            if let Ok(RtcpPacket::TransportFeedback(feedback)) = packet {
+                self.congestion.handle_feedback(now, &feedback);
+            }
+        }
+        if received.reported {
+            self.congestion
+                .handle_report(now, self.rtcp.remote_loss(now));
+        }
         Ok(Received::Control)
     }
 

@@ -568,6 +568,25 @@ fn statistics_of_a_lossy_way() {
 }
 
 #[test]
+fn what_the_browser_loses_and_how_much_the_path_takes_is_known() {
+    let mut link = opus_link(ClientDtls::Auto);
+    link.connect();
+    let mut sent = 0;
+    link.lose = Box::new(move |to_gateway, bytes| {
+        let is_media = !to_gateway && bytes[0] >> 6 == 2 && !crate::rtp::is_rtcp(bytes);
+        sent += u32::from(is_media);
+        is_media && sent % 10 == 0
+    });
+    link.talk(0, 250);
+    let loss = link.peer.remote_loss(link.now);
+    assert!((0.08..0.12).contains(&loss), "{loss}");
+    assert!(link.peer.available_bitrate_bps() > 200_000);
+    link.lose = Box::new(|_, _| false);
+    link.talk(250, 250);
+    assert_eq!(link.peer.remote_loss(link.now), 0.0);
+}
+
+#[test]
 fn secrets_are_not_in_debug() {
     let link = opus_link(ClientDtls::Dtls13);
     let password = link

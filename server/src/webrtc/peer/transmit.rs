@@ -35,8 +35,12 @@ impl Peer {
             timestamp,
             ssrc,
         };
-        let len = header.write_packet(payload, out)?;
+        let number = self.congestion.next_sequence_number().0.to_be_bytes();
+        let transport_cc = self.audio.transport_cc_id.map(|id| (id, &number[..]));
+        let len = header.write_packet_with_extensions(transport_cc.as_slice(), payload, out)?;
         let len = self.srtp.as_mut()?.send.protect_rtp(out, len).ok()?;
+        self.congestion.handle_sent(now, len);
+        self.packet_overhead_len = len - payload.len();
         self.rtcp.handle_rtp_sent(now, timestamp, payload.len());
         Some((len, to))
     }
