@@ -155,29 +155,31 @@ fn a_panic_in_the_adapter_ends_that_call_alone_and_the_page_hears_1011() {
     end(gateway);
 }
 
-/// The shard of the victim dies with all its calls, the other one drains, the process ends with 1.
-#[test]
-fn a_panic_in_the_tick_ends_the_shards_calls_and_the_process_with_1() {
+/// A gateway with two shards, and at least `each` calls on both.
+fn calls_on_two_shards(each: usize) -> (Gateway, [Vec<WebRtcCall>; 2]) {
     let mut setup = GatewaySetup::new(ECHO_TENANT);
     setup.cores = vec![0, 1];
     setup.shards_lines = "[spread]\nacme = 2\n".to_owned();
     setup.server_lines = "drain_timeout_s = 30\n".to_owned();
-    let mut gateway = Gateway::start(&setup).unwrap();
+    let gateway = Gateway::start(&setup).unwrap();
     let mut calls: [Vec<WebRtcCall>; 2] = Default::default();
     // The kernel chooses the shard that accepts, and with `spread = 2` that one keeps the session.
     for _ in 0..64 {
+        if calls.iter().all(|calls| calls.len() >= each) {
+            return (gateway, calls);
+        }
         let call = dial(&gateway);
         let shard = usize::from_str_radix(&call.call_sid()[2..6], 16).unwrap();
         calls[shard].push(call);
-        if calls.iter().all(|calls| calls.len() >= 2) {
-            break;
-        }
     }
+    panic!("64 calls on one of two shards");
+}
+
+/// The shard of the victim dies with all its calls, the other one drains, the process ends with 1.
+#[test]
+fn a_panic_in_the_tick_ends_the_shards_calls_and_the_process_with_1() {
+    let (mut gateway, calls) = calls_on_two_shards(2);
     let [mut dying, mut living] = calls;
-    assert!(
-        dying.len() >= 2 && !living.is_empty(),
-        "64 calls on one of two shards"
-    );
     let neighbour = Neighbour::talking(living.pop().unwrap(), 5);
     for call in living {
         call.hang_up().unwrap();
@@ -235,6 +237,28 @@ fn a_panic_in_the_tick_ends_the_shards_calls_and_the_process_with_1() {
     let status = gateway.wait_for_exit(Duration::from_secs(10)).unwrap();
     assert_eq!(status.code(), Some(1), "{}", gateway.log());
     assert!(gateway.log().contains("shard 0 died"), "{}", gateway.log());
+}
+
+/// A shard that dies in the middle of a drain changes nothing for the calls of the others, but the exit code.
+#[test]
+fn a_shard_that_dies_during_a_drain_leaves_the_others_their_time() {
+    let (mut gateway, [dying, mut living]) = calls_on_two_shards(1);
+    let neighbour = Neighbour::talking(living.pop().unwrap(), 4);
+    gateway.signal("TERM").unwrap();
+    wait_for_status(&gateway, "/readyz", 503);
+    order(
+        &gateway,
+        &json!({"fault": "panic", "at": "tick", "shard": 0}),
+    );
+    for call in &dying {
+        assert_ended_by_us(&gateway, call.call_sid());
+    }
+    neighbour.assert_unhurt();
+    for call in living {
+        call.hang_up().unwrap();
+    }
+    let status = gateway.wait_for_exit(Duration::from_secs(10)).unwrap();
+    assert_eq!(status.code(), Some(1), "{}", gateway.log());
 }
 
 #[test]

@@ -15,6 +15,8 @@ use loadtest::signalling::{Connect, ServerMessage, Signalling, SignallingError, 
 use loadtest::webrtc_client::WebRtcCall;
 use server::call::EventType;
 
+use crate::rtp_trunk::WHOLE_CALL;
+
 const WAIT: Duration = Duration::from_secs(10);
 
 fn start(server_lines: &str) -> Gateway {
@@ -111,12 +113,16 @@ fn health_is_told_and_an_idle_gateway_ends_at_once() {
 fn an_idle_session_is_told_of_the_end() {
     let mut gateway = start("");
     let idle = session(&gateway).unwrap();
+    // One with media but no call is as idle.
+    let connected = WebRtcCall::connect(&gateway.call_plan("acme").unwrap()).unwrap();
     gateway.signal("TERM").unwrap();
-    let end = idle.wait_for_end(Instant::now() + WAIT).unwrap();
-    assert!(
-        matches!(end, SignallingError::Closed { code: 1012, .. }),
-        "{end}"
-    );
+    for signalling in [&idle, connected.signalling()] {
+        let end = signalling.wait_for_end(Instant::now() + WAIT).unwrap();
+        assert!(
+            matches!(end, SignallingError::Closed { code: 1012, .. }),
+            "{end}"
+        );
+    }
     ends_cleanly(&mut gateway, Duration::from_secs(5));
 }
 
@@ -128,6 +134,19 @@ fn a_drain_lets_calls_go_on_until_its_deadline() {
     gateway.signal("TERM").unwrap();
     wait_for_status(&gateway, "/readyz", 503);
     assert_eq!(gateway.get("/healthz").unwrap().status, 200);
+    // Probes and callers are told when to come back; no upgrade is needed to hear it.
+    for path in ["/readyz", "/signal/browser/acme"] {
+        let answer = gateway.get(path).unwrap();
+        assert_eq!(answer.status, 503, "{path}");
+        assert_eq!(answer.retry_after.as_deref(), Some("5"), "{path}");
+    }
+    let metrics = gateway.metrics().unwrap();
+    let refused = metrics.matching(
+        "clutchcall_connections_refused_total",
+        "reason=\"draining\"",
+    );
+    assert_eq!(refused, 1.0);
+    assert_eq!(metrics.sum("clutchcall_draining"), 1.0);
     match session(&gateway) {
         Err(SignallingError::Refused { status: 503, body }) => {
             assert!(body.contains("\"code\":\"draining\""), "{body}")
@@ -158,11 +177,19 @@ fn a_drain_lets_calls_go_on_until_its_deadline() {
         ]
     );
     assert_eq!(report.events[4].q850_cause, 41);
+    let bye = report
+        .messages
+        .iter()
+        .any(|told| matches!(told.message, ServerMessage::Bye { q850_cause: 41, .. }));
+    assert!(bye, "{:?}", report.messages);
     assert!(
         ended_after >= Duration::from_millis(1900) && ended_after < Duration::from_secs(4),
         "drain_timeout_s = 2, but the call ended after {ended_after:?}"
     );
     ends_cleanly(&mut gateway, Duration::from_secs(5));
+    // Whoever reads the events has heard the last one too.
+    assert_eq!(gateway.event_types(&report.call_sid), types);
+    assert!(gateway.get("/healthz").is_err(), "the listeners are open");
     println!(
         "drain: the call ended after {ended_after:?}, the process after {:?}",
         began.elapsed()
@@ -182,12 +209,19 @@ fn a_drain_ends_when_the_last_call_does() {
 
 #[test]
 fn a_second_signal_ends_at_once() {
+    // Of whatever kind: Ctrl-C is SIGINT.
+    for (first, second) in [("TERM", "TERM"), ("INT", "TERM")] {
+        second_signal(first, second);
+    }
+}
+
+fn second_signal(first: &str, second: &str) {
     let mut gateway = start("drain_timeout_s = 60\n");
     let call = WebRtcCall::dial(&gateway.call_plan("acme").unwrap()).unwrap();
-    gateway.signal("TERM").unwrap();
+    gateway.signal(first).unwrap();
     wait_for_status(&gateway, "/readyz", 503);
     let began = Instant::now();
-    gateway.signal("TERM").unwrap();
+    gateway.signal(second).unwrap();
     let report = call.wait_for_end().unwrap();
     assert_eq!(
         report.events.last().unwrap().event_type,
@@ -195,7 +229,10 @@ fn a_second_signal_ends_at_once() {
     );
     assert_eq!(report.events.last().unwrap().q850_cause, 41);
     ends_cleanly(&mut gateway, Duration::from_secs(6));
-    println!("second SIGTERM: ended after {:?}", began.elapsed());
+    let ended_after = began.elapsed();
+    println!("SIG{first}, SIG{second}: ended after {ended_after:?}");
+    assert!(ended_after < Duration::from_secs(3), "{ended_after:?}");
+    assert_eq!(gateway.event_types(&report.call_sid), WHOLE_CALL);
 }
 
 #[test]
