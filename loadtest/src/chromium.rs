@@ -242,6 +242,16 @@ impl Page {
             .map(|_| ())
     }
 
+    /// Lets the page believe that its user prefers `light` or `dark`.
+    ///
+    /// # Errors
+    /// The connection fails.
+    pub fn prefer_color_scheme(&mut self, scheme: &str) -> Result<(), ChromiumError> {
+        let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.command("Emulation.setEmulatedMedia", &features, DRAW_WITHIN)
+            .map(|_| ())
+    }
+
     /// The page as it is drawn now, as a PNG.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The gateway's own softphone page in Chromium: connects, dials, records what the page hears, and tells what it saw.
 //!
-//! Drives the page's `Softphone` class, not its buttons; scripts for everything else go through [`SoftphonePage::page`].
+//! [`SoftphonePage::connect`] and [`SoftphonePage::dial`] use the page's SDK, not its buttons; whoever clicks does so by scripts.
 
 use std::time::Duration;
 
@@ -72,6 +72,18 @@ impl SoftphonePage {
         microphone: &Audio,
         fragment: &str,
     ) -> Result<Self, ChromiumError> {
+        Self::open_at(&gateway.page_origin(), microphone, fragment)
+    }
+
+    /// The same, for a page that something stands before.
+    ///
+    /// # Errors
+    /// As [`SoftphonePage::open`].
+    pub fn open_at(
+        origin: &str,
+        microphone: &Audio,
+        fragment: &str,
+    ) -> Result<Self, ChromiumError> {
         let failed = |error: String| ChromiumError::Connection(error);
         let directory = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
         let file = directory.path().join("microphone.wav");
@@ -80,7 +92,7 @@ impl SoftphonePage {
             .map_err(|error| failed(error.to_string()))?;
         let browser = Chromium::launch(&file)?;
         let version = browser.version()?;
-        let mut page = browser.open(&format!("{}/#{fragment}", gateway.page_origin()))?;
+        let mut page = browser.open(&format!("{origin}/#{fragment}"))?;
         page.evaluate(SCRIPT, ANSWER_WITHIN)?;
         Ok(Self {
             page,

@@ -6,7 +6,6 @@
 )]
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use loadtest::audio::Audio;
@@ -27,22 +26,33 @@ use crate::chromium::{RECORDINGS_MAX, assert_events, gateway_with_page, open_pag
 const NORMAL: i32 = 16;
 const WITHIN: Duration = Duration::from_secs(8);
 /// The digits that the tests press.
-const DIGITS: &str = "159#";
+pub(crate) const DIGITS: &str = "159#";
 /// How long each is pressed.
 const DIGIT_MS: u16 = 120;
 /// How often the end of a digit is told (RFC 4733 section 2.5.1.4).
 const END_PACKETS: usize = 3;
 
 /// A page in a call with a far end that speaks [`speech::bravo`] on plain RTP.
-struct Call {
-    gateway: Gateway,
-    page: SoftphonePage,
-    far_end: RtpPeer,
-    source: SocketAddr,
+pub(crate) struct Call {
+    pub(crate) gateway: Gateway,
+    pub(crate) page: SoftphonePage,
+    pub(crate) far_end: RtpPeer,
+    pub(crate) source: SocketAddr,
 }
 
 impl Call {
     fn start() -> Self {
+        Self::start_by(|gateway| {
+            let mut page = open_page(gateway, "");
+            page.connect("acme", &gateway.token("acme").unwrap(), None)
+                .unwrap();
+            page.dial("far-end").unwrap();
+            page
+        })
+    }
+
+    /// A call to the trunk `far-end` that `dial` makes on a page that it opens.
+    pub(crate) fn start_by(dial: impl FnOnce(&Gateway) -> SoftphonePage) -> Self {
         let far_end = RtpPeer::start(RtpPeerConfig {
             speech: Some((speech::bravo(), Playback::Looped)),
             ..RtpPeerConfig::new(Ipv4Addr::LOCALHOST.into(), AudioCodec::Pcmu)
@@ -54,10 +64,7 @@ impl Call {
             far_end.local_addr()
         );
         let gateway = gateway_with_page("", &trunk);
-        let mut page = open_page(&gateway, "");
-        page.connect("acme", &gateway.token("acme").unwrap(), None)
-            .unwrap();
-        page.dial("far-end").unwrap();
+        let page = dial(&gateway);
         let source = far_end.wait_for_source(0, Instant::now() + WITHIN).unwrap();
         Self {
             gateway,
@@ -68,7 +75,7 @@ impl Call {
     }
 
     /// The digits that the far end got, after as many as were pressed have come to their ends.
-    fn digits(&self, count: usize) -> Vec<TelephoneEvent> {
+    pub(crate) fn digits(&self, count: usize) -> Vec<TelephoneEvent> {
         let deadline = Instant::now() + WITHIN;
         loop {
             let events = self.far_end.wait_for_digits(self.source, count, deadline);
@@ -82,7 +89,7 @@ impl Call {
     }
 
     /// What the far end heard in the next `duration`.
-    fn far_end_hears(&self, duration: Duration) -> Audio {
+    pub(crate) fn far_end_hears(&self, duration: Duration) -> Audio {
         let begin = Instant::now();
         // Sound takes its time.
         std::thread::sleep(duration);
@@ -101,7 +108,7 @@ impl Call {
     }
 
     /// The page hears the far end and the far end hears the page, in one of [`RECORDINGS_MAX`] recordings.
-    fn assert_heard_both_ways(&mut self) {
+    pub(crate) fn assert_heard_both_ways(&mut self) {
         let verdicts = (0..RECORDINGS_MAX).map(|_| self.hear_both_ways());
         let passed = verdicts.into_iter().any(|[page, far_end]| {
             println!("the page hears: {page}");
@@ -127,7 +134,7 @@ impl Call {
         ]
     }
 
-    fn finish(self) {
+    pub(crate) fn finish(self) {
         drop(self.page);
         self.gateway.assert_drained();
         assert_eq!(self.gateway.stop().unwrap().code(), Some(0));
@@ -135,7 +142,7 @@ impl Call {
 }
 
 #[track_caller]
-fn assert_pressed(events: &[TelephoneEvent], digits: &str) {
+pub(crate) fn assert_pressed(events: &[TelephoneEvent], digits: &str) {
     let pressed: String = events.iter().map(|event| event.digit).collect();
     assert_eq!(pressed, digits, "{events:#?}");
     let shortest = DIGIT_MS * 8;
@@ -237,56 +244,4 @@ fn mute_is_silence_and_no_event_and_the_far_end_hangs_up() {
         "phone.messages.filter((message) => message.type === 'bye').map((bye) => bye.q850_cause)";
     assert_eq!(call.page.run(bye).unwrap(), json!([NORMAL]));
     call.finish();
-}
-
-#[test]
-fn the_page_calls_with_its_buttons() {
-    let gateway = gateway_with_page("", ECHO_TENANT);
-    let token = gateway.token("acme").unwrap();
-    let mut page = open_page(&gateway, &format!("tenant=acme&token={token}"));
-    page.run("document.getElementById('call').click()").unwrap();
-    let state = |state: &str| {
-        format!(
-            "document.getElementById('state').textContent === {}",
-            json!(state)
-        )
-    };
-    page.wait_for(&state("in call")).unwrap();
-    page.wait_for("document.getElementById('heard').value > 0.02")
-        .unwrap();
-    for (name, width, height, mobile) in [
-        ("softphone-phone.png", 390, 844, true),
-        ("softphone-desk.png", 1280, 800, false),
-    ] {
-        page.page().resize(width, height, mobile).unwrap();
-        page.wait_for("document.documentElement.scrollWidth <= innerWidth")
-            .unwrap();
-        let png = page.page().screenshot().unwrap();
-        assert!(png.starts_with(b"\x89PNG"));
-        std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name), png).unwrap();
-    }
-    page.run("document.getElementById('hold').click()").unwrap();
-    page.wait_for(&state("on hold")).unwrap();
-    page.run("document.getElementById('hold').click()").unwrap();
-    page.wait_for(&state("in call")).unwrap();
-    page.run("document.getElementById('call').click()").unwrap();
-    page.wait_for(&state("ended")).unwrap();
-    let log = page
-        .run("[...document.querySelectorAll('#log li')].map((line) => line.textContent)")
-        .unwrap();
-    println!("{log}");
-    let types = gateway.wait_for_events(Instant::now() + WITHIN, |events| {
-        let types: Vec<_> = events.iter().map(|event| event.event_type).collect();
-        types.contains(&ChannelHangupComplete).then_some(types)
-    });
-    let all = [
-        ChannelCreate,
-        ChannelAnswer,
-        ChannelHold,
-        ChannelResume,
-        ChannelHangupComplete,
-    ];
-    assert_eq!(types.unwrap_or_default(), all);
-    gateway.assert_drained();
-    assert_eq!(gateway.stop().unwrap().code(), Some(0));
 }

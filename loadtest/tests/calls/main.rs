@@ -7,6 +7,7 @@ mod attacks;
 mod bad_input;
 mod chromium;
 mod chromium_controls;
+mod chromium_page;
 mod congestion;
 mod faults;
 mod forge;

@@ -21,6 +21,7 @@ const DIGIT_GAP_MS = 70;
  *   offer(sdp: string): boolean,
  *   track(track: MediaStreamTrack): void,
  *   state(state: RTCPeerConnectionState): void,
+ *   iceServerFailed(error: CallError): void,
  * }} PathListener
  */
 
@@ -52,6 +53,10 @@ export class MediaPath {
     this.connection.addEventListener("track", ({ track }) => {
       this.remoteTrack = track;
       listener.track(track);
+    });
+    this.connection.addEventListener("icecandidateerror", ({ url, errorCode, errorText }) => {
+      const message = `the STUN or TURN server ${url} answered ${errorCode} ${errorText}`;
+      listener.iceServerFailed(new CallError("ice_server", message, "config"));
     });
     this.connection.addEventListener("connectionstatechange", () => listener.state(this.connection.connectionState));
     this.connection.addEventListener("iceconnectionstatechange", () => this.#watch());

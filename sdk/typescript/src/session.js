@@ -46,8 +46,8 @@ import { typedEvents } from "./typed_events.js";
 /** Errors that answer something else than an offer, which may wait for its answer at the same time. */
 const NOT_ABOUT_OFFERS = new Set(["no_call", "invalid_value", "call_exists"]);
 
-/** The most CallEvents that wait for their call. */
-const EARLY_MAX = 16;
+/** The most messages that wait so. */
+const EARLY_MAX = 64;
 
 /** An open session: dial, or wait for `incoming`. One call; it ends with it. */
 export class Session extends (/** @type {typeof typedEvents<SessionEvents>} */ (typedEvents)()) {
@@ -59,8 +59,11 @@ export class Session extends (/** @type {typeof typedEvents<SessionEvents>} */ (
   #path;
   /** @type {Call | undefined} */
   #call;
-  /** CallEvents of an incoming call that are told before it is offered. @type {ServerMessage[]} */
+  /** What comes before anybody can listen, and CallEvents before their call is offered. @type {ServerMessage[]} */
   #early = [];
+  /** Errors of that time. @type {CallError[]} */
+  #earlyErrors = [];
+  #listened = false;
   /** @type {Closed | undefined} */
   #end;
   /** @type {StatsSummary | undefined} */
@@ -129,6 +132,8 @@ export class Session extends (/** @type {typeof typedEvents<SessionEvents>} */ (
     await opened;
     this.#opening = undefined;
     this.#watchNetwork();
+    // Whoever waits for `connect` adds listeners first; somebody may call already.
+    setTimeout(() => this.#catchUp());
   }
 
   /**
@@ -189,6 +194,8 @@ export class Session extends (/** @type {typeof typedEvents<SessionEvents>} */ (
         this.#call?.receiveTrack(track);
       },
       state: (state) => this.#tell("media", state),
+      // One of several servers may fail, and the call be none the worse.
+      iceServerFailed: (error) => this.#report(error),
     });
     this.#path.negotiate().then(
       () => this.#opening?.resolve(),
@@ -196,9 +203,22 @@ export class Session extends (/** @type {typeof typedEvents<SessionEvents>} */ (
     );
   }
 
+  #catchUp() {
+    this.#listened = true;
+    for (const error of this.#earlyErrors.splice(0)) this.#tell("error", error);
+    for (const message of this.#early.splice(0)) this.#take(message);
+  }
+
   /** @param {ServerMessage} message */
   #receive(message) {
     this.#tell("message", message);
+    const waits = !this.#listened && message.type !== "answer" && message.type !== "error";
+    if (!waits) this.#take(message);
+    else if (this.#early.length < EARLY_MAX) this.#early.push(message);
+  }
+
+  /** @param {ServerMessage} message */
+  #take(message) {
     switch (message.type) {
       case "answer":
         return this.#path?.answered(message.sdp);
@@ -227,6 +247,7 @@ export class Session extends (/** @type {typeof typedEvents<SessionEvents>} */ (
 
   /** @param {Closed} end */
   #closed(end) {
+    this.#catchUp();
     this.#end = end;
     this.#network.abort();
     this.#path?.close();
@@ -240,7 +261,9 @@ export class Session extends (/** @type {typeof typedEvents<SessionEvents>} */ (
   /** @param {unknown} error */
   #report(error) {
     if (error instanceof CallError && error.code === "connection_lost") return;
-    this.#tell("error", error instanceof CallError ? error : new CallError("media", String(error), "us"));
+    const told = error instanceof CallError ? error : new CallError("media", String(error), "us");
+    if (this.#listened) this.#tell("error", told);
+    else if (this.#earlyErrors.length < EARLY_MAX) this.#earlyErrors.push(told);
   }
 
   /** @returns {import("./call.js").CallLine} */

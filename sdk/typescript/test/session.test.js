@@ -91,7 +91,9 @@ async function open() {
   socket.say(session("first"));
   await settle();
   socket.say({ type: "answer", sdp: "answer" });
-  return { session: await opening, socket, audio };
+  const phone = await opening;
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  return { session: phone, socket, audio };
 }
 
 test("a session is open once its first offer is answered, and dials", async () => {
@@ -148,11 +150,20 @@ test("a refused token is told with whose fault it is", async () => {
 });
 
 test("an incoming call has the events that came before it; the page's own stream is left alone", async () => {
-  const { session: phone, socket, audio } = await open();
-  let call;
-  phone.addEventListener("incoming", ({ detail }) => (call = detail));
+  const audio = new FakeStream();
+  const opening = connect({ url: "wss://gw", tenantId: "acme", token: "a.b.c", audio });
+  await settle();
+  const socket = sockets.at(-1);
+  socket.say(session("first"));
+  await settle();
+  // All at once: the call comes before the page has had a chance to listen.
+  socket.say({ type: "answer", sdp: "answer" });
   socket.say({ type: "event", call_sid: "CS1", event_type: 1 });
   socket.say({ type: "incoming", call_sid: "CS1", from: "+15550100", to: "alice" });
+  const phone = await opening;
+  let call;
+  phone.addEventListener("incoming", ({ detail }) => (call = detail));
+  await new Promise((resolve) => setTimeout(resolve, 5));
   assert.equal(call.events.length, 1);
   call.answer();
   assert.deepEqual(socket.sent.at(-1), { type: "accept", call_sid: "CS1" });

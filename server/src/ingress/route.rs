@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::page::{self, Asset};
 use crate::id::TenantId;
 
 /// The closed set of adapters, as the path names them.
@@ -50,8 +51,8 @@ pub enum Route {
     Healthz,
     /// The process takes calls.
     Readyz,
-    /// The softphone page, if it is switched on: the asset's name.
-    Page(&'static str),
+    /// A file of the softphone page, if it is switched on.
+    Page(&'static Asset),
     /// A signalling session.
     Signal {
         /// Which dialect.
@@ -87,11 +88,10 @@ pub fn route(path: &str) -> Result<Route, RouteError> {
     match path {
         "/healthz" => return Ok(Route::Healthz),
         "/readyz" => return Ok(Route::Readyz),
-        "/" | "/index.html" => return Ok(Route::Page("index.html")),
-        "/softphone.js" => return Ok(Route::Page("softphone.js")),
-        "/page.js" => return Ok(Route::Page("page.js")),
-        "/softphone.css" => return Ok(Route::Page("softphone.css")),
         _ => {}
+    }
+    if let Some(asset) = page::asset(path) {
+        return Ok(Route::Page(asset));
     }
     let rest = path
         .strip_prefix("/signal/")
