@@ -13,6 +13,8 @@ import { CALL_STATES, LINE_STATES, blame, causeInWords, duration, eventInWords, 
 
 /** How often figures are read. */
 const STATS_EVERY_MS = 1_000;
+/** How often level meters are drawn: more would cost a small phone its audio. */
+const METERS_EVERY_MS = 45;
 /** How often clocks are drawn. */
 const CLOCK_EVERY_MS = 250;
 /** The most lines in the list of events. */
@@ -171,7 +173,6 @@ function take(taken) {
   });
   taken.addEventListener("event", ({ detail: event }) => log("call", ...eventInWords(event)));
   taken.addEventListener("digit", ({ detail }) => log("call", `Digit ${detail.digit}`, `from the far end, ${detail.durationMs} ms`));
-  taken.addEventListener("error", ({ detail: error }) => log("failure", error.message, `${error.code} · ${blame(error.fault)}`));
   taken.addEventListener("stats", ({ detail }) => showMos(detail));
   taken.addEventListener("ended", ({ detail: end }) => {
     ended = end;
@@ -264,10 +265,14 @@ function startMeters(opened) {
   const [microphone] = opened.microphone?.getAudioTracks() ?? [];
   if (microphone) running.spoken.listen(microphone);
   if (opened.remoteTrack) hear(opened.remoteTrack);
+  let drawnMs = 0;
   const draw = (/** @type {number} */ nowMs) => {
     if (meters !== running) return;
-    running.spoken.draw(nowMs);
-    running.heard.draw(nowMs);
+    if (nowMs - drawnMs >= METERS_EVERY_MS) {
+      drawnMs = nowMs;
+      running.spoken.draw(nowMs);
+      running.heard.draw(nowMs);
+    }
     requestAnimationFrame(draw);
   };
   requestAnimationFrame(draw);
