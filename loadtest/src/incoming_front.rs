@@ -142,7 +142,7 @@ impl Way {
         let mut answer = Vec::new();
         match upstream.read_to_end(&mut answer) {
             // The gateway may end TLS by closing TCP.
-            Err(error) if error.kind() != ErrorKind::UnexpectedEof => return Err(error),
+            Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(error),
             _ => stream.write_all(&answer),
         }
     }
