@@ -10,6 +10,7 @@ pub mod impairment;
 pub mod incoming_front;
 pub mod judge;
 pub mod media;
+pub mod nat_network;
 pub mod rtp_peer;
 pub mod signalling;
 pub mod socket_relay;

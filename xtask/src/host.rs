@@ -32,7 +32,8 @@ pub const BUILD_TOOLS: &[Tool] = &[
     },
 ];
 
-/// What the tests need besides: a browser, a TURN server, Python for aiortc, and what the README's own commands use.
+/// What the tests need besides: a browser, a TURN server, namespaces with a firewall, Python for aiortc, and what the README's
+/// own commands use.
 pub const TEST_TOOLS: &[Tool] = &[
     Tool {
         program: "chromium",
@@ -41,6 +42,14 @@ pub const TEST_TOOLS: &[Tool] = &[
     Tool {
         program: "turnserver",
         package: "coturn",
+    },
+    Tool {
+        program: "ip",
+        package: "iproute2",
+    },
+    Tool {
+        program: "nft",
+        package: "nftables",
     },
     Tool {
         program: "curl",
@@ -185,10 +194,12 @@ fn has_aiortc(python: &Path) -> bool {
     import.is_ok_and(|output| output.status.success())
 }
 
-/// Is `program` on the PATH?
+/// Is `program` on the PATH, or where only root's PATH looks?
 pub fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+    std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin")])
+        .any(|directory| directory.join(program).is_file())
 }
 
 fn is_root() -> bool {

@@ -263,6 +263,16 @@ impl WebRtcCall {
     /// # Errors
     /// As [`WebRtcCall::dial`].
     pub fn connect(plan: &CallPlan) -> Result<Self, CallError> {
+        let call = Self::open(plan)?;
+        call.peer.wait_connected(call.deadline())?;
+        Ok(call)
+    }
+
+    /// Signalling up to the SDP answer; whether media comes is not waited for.
+    ///
+    /// # Errors
+    /// As [`WebRtcCall::dial`].
+    pub fn open(plan: &CallPlan) -> Result<Self, CallError> {
         if plan.codec == AudioCodec::L16 {
             return Err(CallError::Plan(
                 "WebRTC has no L16; say opus, pcmu or pcma".to_owned(),
@@ -292,11 +302,10 @@ impl WebRtcCall {
             relay: plan.relay,
         };
         call.negotiate(call.peer.offer().to_owned())?;
-        call.peer.wait_connected(call.deadline())?;
         Ok(call)
     }
 
-    /// Dials on a connected peer, and waits for `CHANNEL_ANSWER`.
+    /// Dials, and waits for `CHANNEL_ANSWER`, which needs a connected peer.
     ///
     /// # Errors
     /// As [`WebRtcCall::dial`].

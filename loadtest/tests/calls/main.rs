@@ -9,6 +9,7 @@ mod chromium;
 mod chromium_controls;
 mod chromium_page;
 mod congestion;
+mod dnat;
 mod faults;
 mod forge;
 mod impaired;
