@@ -41,7 +41,7 @@ pub fn demo(once: bool) -> Outcome {
         "\nThe gateway stays up. Open the softphone (the certificate is self-made, your browser will ask):\n"
     );
     println!(
-        "    {origin}/#tenant=demo&token={}\n",
+        "    {origin}/#tenant=demo&to=echo&token={}\n",
         place.token(&origin)?
     );
     println!("A token is good for one connection within 300 s. For another one:\n");
@@ -55,7 +55,10 @@ pub fn demo(once: bool) -> Outcome {
         if line.is_err() {
             break;
         }
-        println!("    {origin}/#tenant=demo&token={}", place.token(&origin)?);
+        println!(
+            "    {origin}/#tenant=demo&to=echo&token={}",
+            place.token(&origin)?
+        );
     }
     gateway.stop()
 }

@@ -283,6 +283,13 @@ fn a_call_goes_on_while_the_page_reconnects_and_after() {
     page.wait_for("!document.getElementById('notice').checkVisibility()")
         .unwrap();
 
+    // Another network, and the socket lives: ICE starts anew at once.
+    let ufrag = "/a=ice-ufrag:(.*)/.exec(connections.at(-1).localDescription.sdp)[1]";
+    let before = page.run(ufrag).unwrap();
+    page.run("dispatchEvent(new Event('online'))").unwrap();
+    page.wait_for(&format!("{ufrag} !== {before}")).unwrap();
+    page.wait_for("connections.at(-1).signalingState === 'stable'")
+        .unwrap();
     assert_hears_itself(&mut page);
     page.click("hold");
     page.wait_for_view("held");

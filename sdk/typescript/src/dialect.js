@@ -32,6 +32,7 @@ export const EventType = Object.freeze({
  * One leg, seen from the gateway.
  * @typedef {{
  *   packets_sent: number, packets_received: number, packets_lost: number, jitter_ms: number, rtt_ms?: number, mos: number,
+ *   available_bitrate_bps?: number,
  * }} LegStats
  */
 
