@@ -14,6 +14,7 @@ pub mod nat_network;
 pub mod rtp_peer;
 pub mod signalling;
 pub mod socket_relay;
+pub mod soak;
 pub mod softphone_page;
 pub mod spectrum;
 pub mod speech;

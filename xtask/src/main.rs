@@ -6,6 +6,7 @@ mod fuzz;
 mod host;
 mod run;
 mod sdk;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -20,6 +21,9 @@ cargo xtask <command>
                   prints the line that does.
   ci              fmt, clippy, doc, deny, the SDK's types, the fuzz targets for 20 s each, then `test`.
   fuzz [SECONDS]  Every fuzz target for SECONDS (default 1800).
+  soak [--cycles N] [--seed N]
+                  Gateways under load that drain, stop, are killed, reloaded and panic, 200 times: does every call that
+                  had a CREATE have its end? A summary at the end.
   bench [udp]     The benchmarks of every crate; `udp` alone: how a shard moves datagrams, as a table (3 minutes).
 
 Everything that they make is under target/.";
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
         ["fuzz", seconds] if seconds.parse::<u32>().is_ok() => {
             fuzz::fuzz(seconds.parse().unwrap_or(1800))
         }
+        ["soak", arguments @ ..] => soak::soak(arguments),
         ["bench"] => run::cargo(&["bench", "--workspace", "--benches"]),
         ["bench", "udp"] => run::cargo(&["bench", "-p", "shards", "--bench", "udp_design"]),
         ["help" | "--help" | "-h"] | [] => {

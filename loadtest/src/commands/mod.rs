@@ -2,6 +2,7 @@
 
 mod call;
 mod judge;
+mod soak;
 mod terminal;
 
 use std::process::ExitCode;
@@ -23,7 +24,7 @@ A token for it:
 Two files, is the second one the first, heard through a telephone?
   clutchcall-loadtest judge said.wav heard.wav --bar chromium
 
-Exit codes: 0 the audio passed, 1 it did not, or there was no call, 2 the command line is wrong."
+Exit codes: 0 the audio or the soak passed, 1 it did not, or there was no call, 2 the command line is wrong."
 )]
 struct CommandLine {
     #[command(subcommand)]
@@ -36,6 +37,8 @@ enum Command {
     Call(call::CallArguments),
     /// Judge a recording against what was said
     Judge(judge::JudgeArguments),
+    /// End gateways under load, over and over: does every call have its end?
+    Soak(soak::SoakArguments),
 }
 
 /// How good the audio has to be.
@@ -67,6 +70,7 @@ pub(crate) fn run() -> ExitCode {
     let passed = match CommandLine::parse().command {
         Command::Call(arguments) => call::run(&arguments),
         Command::Judge(arguments) => judge::run(&arguments),
+        Command::Soak(arguments) => soak::run(&arguments),
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,

@@ -17,6 +17,7 @@ struct Shared {
     events: Mutex<Vec<CallEvent>>,
     arrived: Condvar,
     stop: AtomicBool,
+    ended: AtomicBool,
 }
 
 impl Shared {
@@ -37,7 +38,10 @@ impl EventStream {
         let shared = Arc::new(Shared::default());
         let thread = std::thread::spawn({
             let shared = Arc::clone(&shared);
-            move || read(body, &shared)
+            move || {
+                read(body, &shared);
+                shared.ended.store(true, Ordering::Release);
+            }
         });
         Self {
             shared,
@@ -48,6 +52,11 @@ impl EventStream {
     /// The events so far.
     pub(super) fn events(&self) -> Vec<CallEvent> {
         self.shared.events().clone()
+    }
+
+    /// The gateway has ended the stream: there is no event to come.
+    pub(super) fn has_ended(&self) -> bool {
+        self.shared.ended.load(Ordering::Acquire)
     }
 
     /// Waits until `look` finds what it looks for in the events, at most until `deadline`.

@@ -14,7 +14,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
@@ -95,7 +95,8 @@ pub enum GatewayError {
 
 /// A running gateway. Dropping it kills the process and removes its directory.
 pub struct Gateway {
-    child: Child,
+    child: Mutex<Child>,
+    pid: u32,
     binary: PathBuf,
     directory: TempDir,
     signalling: SocketAddr,
@@ -189,7 +190,8 @@ impl Gateway {
         let tls = signalling::client_config(&trust)
             .map_err(|error| while_doing("cert.pem")(io::Error::other(error)))?;
         let mut gateway = Self {
-            child,
+            pid: child.id(),
+            child: Mutex::new(child),
             binary,
             directory,
             signalling,
@@ -217,7 +219,7 @@ impl Gateway {
         let deadline = Instant::now() + READY_WITHIN;
         let mut reason = String::new();
         while Instant::now() < deadline {
-            if let Ok(Some(status)) = self.child.try_wait() {
+            if let Ok(Some(status)) = self.child().try_wait() {
                 return Err(GatewayError::NotReady {
                     reason: format!("it ended with {status}"),
                     log: self.log_end(),
@@ -265,7 +267,7 @@ impl Gateway {
 
     /// Its process.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid
     }
 
     /// A file of the gateway's directory, such as `cert.pem`.
@@ -484,10 +486,18 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError::NotReady`] when it does not.
     pub fn wait_for_exit(&mut self, within: Duration) -> Result<ExitStatus, GatewayError> {
+        self.wait_for_exit_shared(within)
+    }
+
+    /// The same, while others use it.
+    ///
+    /// # Errors
+    /// As [`Gateway::wait_for_exit`].
+    pub fn wait_for_exit_shared(&self, within: Duration) -> Result<ExitStatus, GatewayError> {
         let deadline = Instant::now() + within;
         loop {
             if let Some(status) = self
-                .child
+                .child()
                 .try_wait()
                 .map_err(while_doing("waiting for the gateway"))?
             {
@@ -502,6 +512,19 @@ impl Gateway {
             }
             std::thread::sleep(POLL_INTERVAL);
         }
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the gateway has ended its event stream; `false` if it did not by `deadline`.
+    pub fn wait_for_event_stream_end(&self, deadline: Instant) -> bool {
+        let ended = || self.events.as_ref().is_none_or(EventStream::has_ended);
+        while !ended() && Instant::now() < deadline {
+            std::thread::sleep(POLL_INTERVAL);
+        }
+        ended()
     }
 
     /// Everything that the gateway logged.
@@ -527,8 +550,8 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.events = None;
         // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.child().kill();
+        let _ = self.child().wait();
         if std::thread::panicking() {
             eprintln!("the gateway's log ends:\n{}", self.log_end());
         }

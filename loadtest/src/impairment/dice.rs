@@ -9,11 +9,11 @@ use super::profile::Jitter;
 const TAIL_MAX: f64 = 5.0;
 
 #[derive(Debug, Clone)]
-pub(super) struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// The `purpose`th of several independent dice of one seed: what is drawn for one leaves the others alone.
-    pub(super) fn new(seed: u64, purpose: u64) -> Self {
+    pub(crate) fn new(seed: u64, purpose: u64) -> Self {
         let mut dice = Self(seed ^ purpose.wrapping_mul(0xd6e8_feb8_6659_fd93));
         // Neighbouring seeds begin far apart.
         dice.0 = dice.next();
@@ -32,7 +32,12 @@ impl Dice {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    pub(super) fn happens(&mut self, probability: f64) -> bool {
+    /// In `0..limit`; 0 where nothing is.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next().checked_rem(limit).unwrap_or(0)
+    }
+
+    pub(crate) fn happens(&mut self, probability: f64) -> bool {
         // Drawn in any case, so that another probability changes no later draw.
         self.unit() < probability
     }

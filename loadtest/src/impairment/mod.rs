@@ -19,6 +19,8 @@ mod relay_tests;
 mod select;
 
 pub use candidates::with_candidates_at;
+pub(crate) use dice::Dice;
+
 pub use counters::{Counters, LossCause, Tally};
 pub use link::Link;
 pub use profile::{GilbertElliott, Jitter, Loss, Profile, RateCap, Reorder};
