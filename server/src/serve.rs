@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use shards::ShardIndex;
@@ -41,6 +42,9 @@ use crate::webrtc::dtls::{DtlsIdentity, DtlsIdentityError};
 const BACKLOG: u32 = 1024;
 /// How long sessions may take to say goodbye when the gateway stops.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long the threads of shards that have said goodbye may take to close their files.
+const THREADS_END_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why the gateway did not start, or ended other than by a drain.
 #[derive(Debug, Error)]
@@ -94,8 +98,18 @@ pub fn run(files: ConfigFiles, loaded: Loaded) -> Result<(), ServeError> {
     info!(shards = started.executors.len(), "the gateway is ready");
     let ended = control::run(started.control);
     process.ready.store(false, Ordering::Relaxed);
+    let deadline = Instant::now() + THREADS_END_WITHIN;
     for executor in started.executors {
-        if let Err(error) = executor.join() {
+        while !executor.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        if !executor.is_finished() {
+            // Its calls were told and its sessions closed; what is left ends with the process.
+            warn!(
+                shard = executor.shard().0,
+                "a shard's thread does not end; the process ends without it"
+            );
+        } else if let Err(error) = executor.join() {
             tracing::error!(%error, "a shard ended badly");
         }
     }

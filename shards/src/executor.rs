@@ -214,6 +214,8 @@ where
                 }
             };
             let outcome = guarded(async move { make_main().await }).await;
+            // The task of the heartbeat is about to be cancelled, and a wake-up may be lost here as anywhere.
+            let last_heartbeat = glommio::spawn_local(heartbeat());
             cancel_all().await;
             flush_closes().await;
             for read in woken {
@@ -221,6 +223,7 @@ where
             }
             flush_closes().await;
             pacemaker::release();
+            drop(last_heartbeat);
             outcome
         })
     });
