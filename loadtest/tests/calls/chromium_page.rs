@@ -313,6 +313,30 @@ fn a_call_goes_on_while_the_page_reconnects_and_after() {
     finish(page, gateway);
 }
 
+/// The network stays away for longer than the gateway keeps the call.
+#[test]
+fn a_page_that_can_not_come_back_says_so_and_the_call_ends() {
+    let relay = SocketRelay::listen().unwrap();
+    let origin = format!("https://localhost:{}", relay.port());
+    let mut setup = GatewaySetup::new(&ECHO_TENANT.replace("https://app.example.com", &origin));
+    setup.server_lines = "demo_page = true\nsignal_grace_ms = 3000\n".to_owned();
+    let gateway = Gateway::start(&setup).unwrap();
+    relay.lead_to(gateway.signalling_addr());
+    let mut page = connect(&gateway, &origin);
+    page.type_into("to", "echo");
+    page.click("dial");
+    page.wait_for_view("active");
+    relay.cut();
+    page.wait_for_text("notice", "Connection lost. Reconnecting…");
+    page.wait_for_view("ended");
+    page.wait_for_text("error", "did not come back within 3 s");
+    page.wait_for_text("line", "Not connected");
+    assert!(relay.refused() > 1, "the page tried once only");
+    let whole = [ChannelCreate, ChannelAnswer, ChannelHangupComplete];
+    assert_event_types(&gateway, &whole);
+    finish(page, gateway);
+}
+
 #[test]
 fn an_incoming_call_is_shown_and_answered() {
     let mut setup = GatewaySetup::new(ECHO_TENANT);
