@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,13 @@ pub use glommio::yield_if_needed;
 
 /// Registered I/O memory of one executor in bytes.
 const IO_MEMORY_BYTES: usize = 64 << 10;
+
+/// An executor that has not begun its main future by then has overslept it: until the first task runs there is neither a
+/// timer nor a pacemaker to wake it. Seen once in some hundred starts on a host with seven times more work than cores.
+const BEGINS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Executors that are tried for one shard; the last may take its time.
+const START_TRIES_MAX: u32 = 5;
 
 /// Entries of each of the executor's io_uring rings.
 const RING_DEPTH: usize = 128;
@@ -103,25 +110,55 @@ where
     Fut: Future<Output = T> + 'static,
     T: Send + 'static,
 {
-    let core = settings.core;
-    let (started, start) = mpsc::sync_channel(1);
-    let thread = thread::Builder::new()
-        .name(settings.name.clone())
-        .spawn(move || run(shard, &settings, make_main, &started))
-        .map_err(|source| ExecutorError::Thread { shard, source })?;
-    let executor = Executor { shard, thread };
-    match start.recv() {
-        Ok(()) => Ok(executor),
+    let mut make_main = make_main;
+    let mut tries = 1;
+    loop {
+        let slot = Arc::new(Mutex::new(Some(make_main)));
+        let (begun, begins) = mpsc::sync_channel(1);
+        let thread = thread::Builder::new().name(settings.name.clone()).spawn({
+            let (settings, slot) = (settings.clone(), Arc::clone(&slot));
+            move || run(shard, &settings, &slot, &begun)
+        });
+        let thread = thread.map_err(|source| ExecutorError::Thread { shard, source })?;
+        let executor = Executor { shard, thread };
+        let has_begun = match begins.recv_timeout(BEGINS_WITHIN) {
+            Err(mpsc::RecvTimeoutError::Timeout) if tries < START_TRIES_MAX => {
+                if let Some(untouched) = lock(&slot).take() {
+                    tracing::warn!(
+                        shard = shard.0,
+                        "an executor overslept its start; another begins"
+                    );
+                    make_main = untouched;
+                    tries += 1;
+                    continue;
+                }
+                // It was only slow.
+                begins.recv().is_ok()
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => begins.recv().is_ok(),
+            received => received.is_ok(),
+        };
+        if has_begun {
+            return Ok(executor);
+        }
         // The sender was dropped without a word: the thread has ended with its error.
-        Err(mpsc::RecvError) => Err(match executor.join() {
+        return Err(match executor.join() {
             Err(error) => error,
-            Ok(_) => ExecutorError::Start {
-                shard,
-                core,
-                message: "it ended before it began".to_owned(),
-            },
-        }),
+            Ok(_) => never_began(shard, settings.core),
+        });
     }
+}
+
+fn never_began(shard: ShardIndex, core: usize) -> ExecutorError {
+    ExecutorError::Start {
+        shard,
+        core,
+        message: "it ended before it began".to_owned(),
+    }
+}
+
+fn lock<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<T> Executor<T> {
@@ -178,8 +215,8 @@ async fn heartbeat() {
 fn run<Fut, T>(
     shard: ShardIndex,
     settings: &ExecutorSettings,
-    make_main: impl FnOnce() -> Fut,
-    started: &mpsc::SyncSender<()>,
+    slot: &Mutex<Option<impl FnOnce() -> Fut>>,
+    begun: &mpsc::SyncSender<()>,
 ) -> Result<T, ExecutorError>
 where
     Fut: Future<Output = T> + 'static,
@@ -199,11 +236,14 @@ where
     let executor = catch(|| builder.make())
         .map_err(|panicked| start_failed(format!("{panicked} (is io_uring allowed here?)")))?
         .map_err(|error| start_failed(error.to_string()))?;
-    // A full or closed channel can't be: it has one slot, and `spawn` waits for it.
-    let _ = started.send(());
-
     let outcome = catch(|| {
-        executor.run(async move {
+        executor.run(async {
+            let Some(make_main) = lock(slot).take() else {
+                // Too late: another executor has begun in its place.
+                return Ok(None);
+            };
+            // A full channel can't be: it has one slot. It is closed when `spawn` has given up, and taken the slot first.
+            let _ = begun.send(());
             task("heartbeat", heartbeat(), |_| ());
             // Not tasks of `task`'s, so that they are there to the end, while those are cancelled.
             let woken: Vec<_> = match pacemaker::adopt() {
@@ -224,14 +264,15 @@ where
             flush_closes().await;
             pacemaker::release();
             drop(last_heartbeat);
-            outcome
+            outcome.map(Some)
         })
     });
     let ended = catch(|| drop(executor));
     outcome
         .and_then(|outcome| outcome)
         .and_then(|value| ended.map(|()| value))
-        .map_err(|panicked| ExecutorError::Panicked { shard, panicked })
+        .map_err(|panicked| ExecutorError::Panicked { shard, panicked })?
+        .ok_or_else(|| never_began(shard, settings.core))
 }
 
 /// Waits until the kernel has closed what was dropped: glommio closes dropped files by a queued io_uring operation,
