@@ -94,9 +94,11 @@ fn chromium_and_we_both_follow_a_cap_of_40_kbps_and_recover() {
         told_bps(&mut page) >= WANTED_BPS
     });
     println!("recovered after {took:?}");
-    let again_bps = rate_bps(&relay, Direction::ToClient, Duration::from_secs(4));
-    println!("without a cap we send {again_bps:.0} b/s again");
-    assert!(again_bps > 0.9 * free_bps, "{again_bps} after {free_bps}");
+    // A busy machine delays packets too, which for a moment looks like a queue.
+    let took = wait_until("we send as much as before", RECOVERS_WITHIN, || {
+        rate_bps(&relay, Direction::ToClient, Duration::from_secs(3)) > 0.9 * free_bps
+    });
+    println!("as much as before after {took:?} more");
 
     let before_bps = outgoing_bps(&mut page);
     relay.set(Direction::ToTarget, Profile::capped(CAP_BPS));

@@ -11,6 +11,7 @@ mod chromium_page;
 mod congestion;
 mod dnat;
 mod faults;
+mod floods;
 mod forge;
 mod impaired;
 mod process;
