@@ -20,6 +20,8 @@ use loadtest::speech;
 use serde_json::Value;
 use server::call::EventType;
 
+use crate::rtp_trunk::opening;
+
 /// The environment variable that names the Python with aiortc.
 const PYTHON_VARIABLE: &str = "CLUTCHCALL_PYTHON";
 /// Where `cargo xtask test` puts it, from the workspace's root.
@@ -223,14 +225,6 @@ impl Finished {
     }
 }
 
-fn opening(speech: Audio) -> Audio {
-    let mut opening = speech;
-    opening
-        .samples
-        .truncate(opening.sample_rate_hz as usize * SPEECH_S);
-    opening
-}
-
 fn end(gateway: Gateway) {
     gateway.assert_drained();
     let status = gateway.stop().unwrap();
@@ -239,7 +233,7 @@ fn end(gateway: Gateway) {
 
 /// One call to an echo; the caller hangs up.
 fn echoed(gateway: Gateway, trunk: &str, codec: &str, bar: Bar) {
-    let speech = opening(speech::alpha());
+    let speech = opening(speech::alpha(), SPEECH_S);
     let peer = Aiortc::call(&gateway, trunk, codec, &speech, &Wish::default());
     let finished = peer.finish();
     finished.assert_heard(&speech, bar);
@@ -274,7 +268,10 @@ fn answers_leave_from_the_address_that_was_asked() {
 #[test]
 fn hold_and_resume_by_offer() {
     let gateway = start(ECHO_TENANT);
-    let (before, after) = (opening(speech::alpha()), opening(speech::bravo()));
+    let (before, after) = (
+        opening(speech::alpha(), SPEECH_S),
+        opening(speech::bravo(), SPEECH_S),
+    );
     let wish = Wish {
         speech_after_hold: Some(&after),
         ..Wish::default()
@@ -321,7 +318,10 @@ rtp_end_port = 9099
 "#,
         far_end.local_addr()
     ));
-    let (from_caller, from_far_end) = (opening(speech::alpha()), opening(speech::bravo()));
+    let (from_caller, from_far_end) = (
+        opening(speech::alpha(), SPEECH_S),
+        opening(speech::bravo(), SPEECH_S),
+    );
     let wish = Wish {
         far_end_hangs_up: true,
         ..Wish::default()

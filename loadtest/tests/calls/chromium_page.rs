@@ -249,19 +249,25 @@ fn a_person_calls_hears_presses_keys_holds_mutes_and_hangs_up() {
     call.finish();
 }
 
-/// The signalling socket is cut for some seconds: the call goes on, and the page says what happens.
-#[test]
-fn a_call_goes_on_while_the_page_reconnects_and_after() {
+/// A page in a call of the echo whose signalling goes through a relay; more lines for `[server]`.
+fn call_by_relay(server_lines: &str) -> (SocketRelay, Gateway, SoftphonePage) {
     let relay = SocketRelay::listen().unwrap();
     let origin = format!("https://localhost:{}", relay.port());
     let mut setup = GatewaySetup::new(&ECHO_TENANT.replace("https://app.example.com", &origin));
-    setup.server_lines = "demo_page = true\n".to_owned();
+    setup.server_lines = format!("demo_page = true\n{server_lines}");
     let gateway = Gateway::start(&setup).unwrap();
     relay.lead_to(gateway.signalling_addr());
     let mut page = connect(&gateway, &origin);
     page.type_into("to", "echo");
     page.click("dial");
     page.wait_for_view("active");
+    (relay, gateway, page)
+}
+
+/// The signalling socket is cut for some seconds: the call goes on, and the page says what happens.
+#[test]
+fn a_call_goes_on_while_the_page_reconnects_and_after() {
+    let (relay, gateway, mut page) = call_by_relay("");
     page.wait_for("document.body.dataset.line === 'connected'")
         .unwrap();
     assert_hears_itself(&mut page);
@@ -316,16 +322,7 @@ fn a_call_goes_on_while_the_page_reconnects_and_after() {
 /// The network stays away for longer than the gateway keeps the call.
 #[test]
 fn a_page_that_can_not_come_back_says_so_and_the_call_ends() {
-    let relay = SocketRelay::listen().unwrap();
-    let origin = format!("https://localhost:{}", relay.port());
-    let mut setup = GatewaySetup::new(&ECHO_TENANT.replace("https://app.example.com", &origin));
-    setup.server_lines = "demo_page = true\nsignal_grace_ms = 3000\n".to_owned();
-    let gateway = Gateway::start(&setup).unwrap();
-    relay.lead_to(gateway.signalling_addr());
-    let mut page = connect(&gateway, &origin);
-    page.type_into("to", "echo");
-    page.click("dial");
-    page.wait_for_view("active");
+    let (relay, gateway, mut page) = call_by_relay("signal_grace_ms = 3000\n");
     relay.cut();
     page.wait_for_text("notice", "Connection lost. Reconnecting…");
     page.wait_for_view("ended");

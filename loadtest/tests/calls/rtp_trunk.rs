@@ -9,7 +9,7 @@
 )]
 
 mod accounts;
-mod digits;
+pub(crate) mod digits;
 mod ports;
 mod silence;
 mod sources;

@@ -17,12 +17,15 @@ use loadtest::audio::Audio;
 use loadtest::gateway::{ECHO_TENANT, Gateway, GatewaySetup};
 use loadtest::judge::{Bar, Playback, Question, judge};
 use loadtest::media::{
-    AudioCodec, FrameEncoder, ReceivedPacket, Recorder, Recording, TelephoneEvent, telephone_events,
+    AudioCodec, FrameEncoder, ReceivedPacket, Recorder, Recording, telephone_events,
 };
 use loadtest::rtp_peer::{RtpPeer, RtpPeerConfig};
 use loadtest::speech;
 use serde_json::Value;
 use server::call::EventType;
+
+use crate::rtp_trunk::digits::assert_digits;
+use crate::rtp_trunk::opening;
 
 /// The environment variable that names the directory with werift's packages.
 const WERIFT_VARIABLE: &str = "CLUTCHCALL_WERIFT";
@@ -265,14 +268,6 @@ fn is_event(packet: &ReceivedPacket) -> bool {
     u64::from(packet.payload_type) == TELEPHONE_EVENT
 }
 
-fn opening(speech: Audio) -> Audio {
-    let mut opening = speech;
-    opening
-        .samples
-        .truncate(opening.sample_rate_hz as usize * SPEECH_S);
-    opening
-}
-
 #[track_caller]
 fn assert_heard(whom: &str, spoken: &Audio, heard: &Recording, bar: Bar) {
     let verdict = judge(spoken, &heard.audio, &Question::new(bar)).unwrap();
@@ -280,24 +275,9 @@ fn assert_heard(whom: &str, spoken: &Audio, heard: &Recording, bar: Bar) {
     assert!(verdict.pass, "{verdict}");
 }
 
-/// Exactly these, each whole.
-#[track_caller]
-fn assert_digits(events: &[TelephoneEvent], wanted: &str, clock_rate_hz: u32) {
-    let digits: String = events.iter().map(|event| event.digit).collect();
-    assert_eq!(digits, wanted, "{events:?}");
-    for event in events {
-        assert!(event.marker && event.end_packets == 3, "{event:?}");
-        let duration_ms = u32::from(event.duration) * 1000 / clock_rate_hz;
-        assert!(
-            duration_ms.abs_diff(DIGIT_MS) <= TOLERANCE_MS,
-            "{duration_ms} ms: {event:?}"
-        );
-    }
-}
-
 #[test]
 fn opus_goes_on_through_an_ice_restart() {
-    let speech = opening(speech::alpha());
+    let speech = opening(speech::alpha(), SPEECH_S);
     let gateway = Gateway::start(&GatewaySetup::new(ECHO_TENANT)).unwrap();
     let mut peer = Werift::call(&gateway, "echo", AudioCodec::Opus, &speech);
     let before = peer.speak(|_| {});
@@ -312,7 +292,10 @@ fn opus_goes_on_through_an_ice_restart() {
 
 #[test]
 fn digits_arrive_once_each_before_and_after_an_ice_restart() {
-    let (from_caller, from_far_end) = (opening(speech::alpha()), opening(speech::bravo()));
+    let (from_caller, from_far_end) = (
+        opening(speech::alpha(), SPEECH_S),
+        opening(speech::bravo(), SPEECH_S),
+    );
     let far_end = RtpPeer::start(RtpPeerConfig::new(
         Ipv4Addr::LOCALHOST.into(),
         AudioCodec::Pcmu,
@@ -345,7 +328,7 @@ fn digits_arrive_once_each_before_and_after_an_ice_restart() {
     let heard = far_end.recording(source).unwrap();
     assert_heard("at the far end", &from_caller, &heard, Bar::PcmuToRtp);
     let events = telephone_events(&far_end.telephone_event_packets(source).unwrap());
-    assert_digits(&events, "15#5*0D", 8_000);
+    assert_digits(&events, "15#5*0D", 8_000, TOLERANCE_MS);
     let digits: Vec<Value> = peer
         .told("dtmf")
         .iter()
@@ -358,5 +341,5 @@ fn digits_arrive_once_each_before_and_after_an_ice_restart() {
         .filter(|p| is_event(p))
         .cloned()
         .collect();
-    assert_digits(&telephone_events(&in_media), "4680", 8_000);
+    assert_digits(&telephone_events(&in_media), "4680", 8_000, TOLERANCE_MS);
 }
