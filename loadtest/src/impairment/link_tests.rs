@@ -77,6 +77,7 @@ fn the_default_passes_everything_at_once_and_in_order() {
     assert_eq!(pass(&mut link, 10), expected);
     let tally = Tally {
         received: 10,
+        received_bytes: 10 * 100,
         delivered: 10,
         ..Tally::default()
     };
