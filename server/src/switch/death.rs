@@ -29,12 +29,7 @@ impl SwitchHandle {
                 "dropping a dead shard's calls {panicked}"
             );
         }
-        let sessions: Vec<SessionKey> = switch
-            .sessions
-            .iter()
-            .map(|(key, _)| SessionKey(key))
-            .collect();
-        for key in sessions {
+        for key in switch.session_keys() {
             let had_call = (switch.sessions.get_mut(key.0))
                 .is_some_and(|session| session.call.take().is_some());
             let event = match had_call {
@@ -119,12 +114,7 @@ impl Switch {
         self.calls_by_sid.clear();
         self.calls.clear();
         self.trunk_ports.release_all();
-        let keys: Vec<SessionKey> = self
-            .sessions
-            .iter()
-            .map(|(key, _)| SessionKey(key))
-            .collect();
-        for key in keys {
+        for key in self.session_keys() {
             self.drop_peer(key);
         }
     }

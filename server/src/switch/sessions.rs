@@ -258,6 +258,12 @@ impl Drop for OpenAsk<'_> {
 }
 
 impl Switch {
+    /// Every session, to be gone through while they change.
+    pub(super) fn session_keys(&self) -> Vec<SessionKey> {
+        let keys = self.sessions.iter().map(|(key, _)| SessionKey(key));
+        keys.collect()
+    }
+
     fn new_peer(&mut self, now: Instant, key: SessionKey, sdp: &str) -> Result<String, Refusal> {
         let entropy = PeerEntropy(entropy());
         let (peer, answer) = Peer::accept_offer(now, ntp_now(), &self.peer_config, &entropy, sdp)

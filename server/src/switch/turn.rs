@@ -16,7 +16,7 @@ use tracing::{error, info};
 use super::calls::HangUp;
 use super::mailbox::SessionEvent;
 use super::media::Way;
-use super::{CallKey, DATAGRAM_BYTES_MAX, SessionKey, Switch, SwitchHandle, Timer};
+use super::{CallKey, DATAGRAM_BYTES_MAX, Switch, SwitchHandle, Timer};
 use crate::call::q850::Q850Cause;
 use crate::call::rings::ToShard;
 use crate::fault::Fault;
@@ -281,12 +281,7 @@ impl Switch {
                 },
             );
         }
-        let sessions: Vec<SessionKey> = self
-            .sessions
-            .iter()
-            .map(|(key, _)| SessionKey(key))
-            .collect();
-        for session in sessions {
+        for session in self.session_keys() {
             self.tell(session, SessionEvent::Stop);
             self.close_peer(now, session);
         }
