@@ -7,6 +7,7 @@
 //! | [`plc`] | concealment of lost PCM frames for codecs that have none (after G.711 Appendix I) |
 //! | [`resample`] | streaming conversion between the four sample rates |
 //! | [`linear16`] | 16-bit PCM to and from bytes in either byte order |
+//! | [`simd`] | which vector instructions are used |
 //! | [`level`] | the level of a frame in dBov (RFC 6464) |
 //!
 //! All audio is mono `i16`. Everything allocates when it is made and never again; every type is `Send`, so a call may
@@ -19,6 +20,7 @@ pub mod opus;
 pub mod plc;
 pub mod resample;
 mod sample_rate;
+pub mod simd;
 
 pub use sample_rate::SampleRate;
 
