@@ -6,9 +6,14 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-/// A set of instructions that the accelerated functions of this crate are written for.
+/// A set of instructions that the accelerated functions of this crate are written for. A value is proof that this processor
+/// has them: only [`available`](Self::available) and [`detected`](Self::detected) give one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Simd {
+pub struct Simd(pub(crate) Instructions);
+
+/// What a [`Simd`] stands for. Inside this crate: the vector variants may be named only where the processor was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Instructions {
     /// None: safe, portable Rust.
     Scalar,
     /// x86-64 since 2013.
@@ -20,33 +25,36 @@ pub enum Simd {
 }
 
 impl Simd {
+    /// Safe, portable Rust, on every processor.
+    pub const SCALAR: Self = Self(Instructions::Scalar);
+
     /// The best that this processor has. Looks once, at the first call.
     pub fn detected() -> Self {
         static DETECTED: OnceLock<Simd> = OnceLock::new();
-        *DETECTED.get_or_init(|| Self::available().last().copied().unwrap_or(Self::Scalar))
+        *DETECTED.get_or_init(|| Self::available().last().copied().unwrap_or(Self::SCALAR))
     }
 
-    /// All that this processor has, [`Scalar`](Self::Scalar) first, the best last: what tests and benchmarks go through.
+    /// All that this processor has, [`SCALAR`](Self::SCALAR) first, the best last: what tests and benchmarks go through.
     pub fn available() -> &'static [Self] {
         #[cfg(target_arch = "x86_64")]
         if std::is_x86_feature_detected!("avx2") {
-            return &[Self::Scalar, Self::Avx2];
+            return &[Self::SCALAR, Self(Instructions::Avx2)];
         }
         #[cfg(target_arch = "aarch64")]
         if std::arch::is_aarch64_feature_detected!("neon") {
-            return &[Self::Scalar, Self::Neon];
+            return &[Self::SCALAR, Self(Instructions::Neon)];
         }
-        &[Self::Scalar]
+        &[Self::SCALAR]
     }
 
     /// A name for logs and metrics: `scalar`, `avx2`, `neon`.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Scalar => "scalar",
+        match self.0 {
+            Instructions::Scalar => "scalar",
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => "avx2",
+            Instructions::Avx2 => "avx2",
             #[cfg(target_arch = "aarch64")]
-            Self::Neon => "neon",
+            Instructions::Neon => "neon",
         }
     }
 }
@@ -63,7 +71,7 @@ mod tests {
 
     #[test]
     fn the_scalar_twin_is_always_there_and_the_best_is_chosen() {
-        assert_eq!(Simd::available().first(), Some(&Simd::Scalar));
+        assert_eq!(Simd::available().first(), Some(&Simd::SCALAR));
         assert_eq!(Simd::available().last(), Some(&Simd::detected()));
     }
 }
