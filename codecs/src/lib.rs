@@ -2,7 +2,7 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | [`g711`] | PCMU and PCMA by table (ITU-T G.711, bit-exact to G.191) |
+//! | [`g711`] | PCMU and PCMA (ITU-T G.711, bit-exact to G.191), and one to the other |
 //! | [`opus`] | a small safe wrapper over libopus: encoder, decoder, packet inspection (RFC 6716) |
 //! | [`plc`] | concealment of lost PCM frames for codecs that have none (after G.711 Appendix I) |
 //! | [`resample`] | streaming conversion between the four sample rates |
