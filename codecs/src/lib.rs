@@ -9,10 +9,13 @@
 //! | [`linear16`] | 16-bit PCM to and from bytes in either byte order |
 //! | [`simd`] | which vector instructions are used |
 //! | [`level`] | the level of a frame in dBov (RFC 6464) |
+//! | [`telephone_event`] | the bytes of RTP telephone-events (RFC 4733) |
+//! | [`digit`] | what a receiver of digits tells |
 //!
 //! All audio is mono `i16`. Everything allocates when it is made and never again; every type is `Send`, so a call may
 //! be set up on one thread and run on another.
 
+pub mod digit;
 pub mod g711;
 pub mod level;
 pub mod linear16;
@@ -21,6 +24,7 @@ pub mod plc;
 pub mod resample;
 mod sample_rate;
 pub mod simd;
+pub mod telephone_event;
 
 pub use sample_rate::SampleRate;
 

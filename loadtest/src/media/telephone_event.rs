@@ -1,17 +1,15 @@
 //! Digits as RFC 4733 telephone-events: the packets that a sender makes, and what a receiver got, packet by packet, so that
 //! a test can look at clock, marker and end packets.
 
+use codecs::telephone_event::{self, EVENT_BYTES, Event, event_of_digit};
 use thiserror::Error;
 
 use super::recording::ReceivedPacket;
 
-/// The event codes 0 to 15 in order (RFC 4733 section 3.2).
-const DIGITS: &[u8; 16] = b"0123456789*#ABCD";
 /// How often the last packet of an event is sent (RFC 4733 section 2.5.1.4).
 const END_PACKETS: u32 = 3;
 /// Volume of the tone: -10 dBm0.
 const VOLUME: u8 = 10;
-const END_BIT: u8 = 0x80;
 
 /// What is no digit, or can't be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -38,16 +36,9 @@ impl DigitPlan {
     /// # Errors
     /// [`TelephoneEventError::NoDigit`].
     pub fn new(digit: char, duration_ms: u32, marker: bool) -> Result<Self, TelephoneEventError> {
-        let event = u8::try_from(digit)
-            .ok()
-            .and_then(|digit| {
-                DIGITS
-                    .iter()
-                    .position(|known| *known == digit.to_ascii_uppercase())
-            })
-            .ok_or(TelephoneEventError::NoDigit(digit))?;
+        let event = event_of_digit(digit).ok_or(TelephoneEventError::NoDigit(digit))?;
         Ok(Self {
-            event: event as u8,
+            event,
             duration_ms: duration_ms.max(1),
             marker,
         })
@@ -59,17 +50,17 @@ impl DigitPlan {
     }
 
     /// Payload and marker of packet `number`, from 0.
-    pub(super) fn packet(&self, number: u32, clock_rate_hz: u32) -> ([u8; 4], bool) {
+    pub(super) fn packet(&self, number: u32, clock_rate_hz: u32) -> ([u8; EVENT_BYTES], bool) {
         let updates = self.duration_ms.div_ceil(super::PACKET_MS);
         let end = number + 1 >= updates;
         let elapsed_ms = (number + 1).min(updates) * super::PACKET_MS;
-        let duration = (clock_rate_hz / 1000 * elapsed_ms).min(0xffff) as u16;
-        let [high, low] = duration.to_be_bytes();
-        let end_and_volume = if end { END_BIT | VOLUME } else { VOLUME };
-        (
-            [self.event, end_and_volume, high, low],
-            self.marker && number == 0,
-        )
+        let event = Event {
+            code: self.event,
+            end,
+            volume: VOLUME,
+            duration_ticks: (clock_rate_hz / 1000 * elapsed_ms).min(0xffff) as u16,
+        };
+        (event.to_bytes(), self.marker && number == 0)
     }
 }
 
@@ -78,7 +69,7 @@ impl DigitPlan {
 pub struct TelephoneEvent {
     /// 0-9 * # A-D, or `?` for an event that is no digit.
     pub digit: char,
-    /// Timestamp of all its packets, in the event's clock.
+    /// When it began: the timestamp of its packets, in the event's clock.
     pub timestamp: u32,
     /// The longest duration that was told, in the event's clock.
     pub duration: u16,
@@ -90,39 +81,39 @@ pub struct TelephoneEvent {
     pub marker: bool,
 }
 
-/// Puts the packets of a telephone-event stream together: one event per source, event code and timestamp, in the order of
-/// their first packets. Payloads that are shorter than 4 bytes are passed over.
+/// Puts the packets of a telephone-event stream together: one event per source, event code and beginning, in the order of
+/// their first packets. Payloads that can't be read are passed over.
 pub fn telephone_events(packets: &[ReceivedPacket]) -> Vec<TelephoneEvent> {
     let mut events: Vec<(u32, TelephoneEvent)> = Vec::new();
     for packet in packets {
-        let [code, flags, high, low, ..] = packet.payload[..] else {
-            continue;
-        };
-        let digit = DIGITS
-            .get(usize::from(code))
-            .map_or('?', |digit| char::from(*digit));
-        let known = events.iter_mut().find(|(ssrc, event)| {
-            *ssrc == packet.ssrc && event.digit == digit && event.timestamp == packet.timestamp
-        });
-        let duration = u16::from_be_bytes([high, low]);
-        let end_packets = usize::from(flags & END_BIT != 0);
-        match known {
-            Some((_, event)) => {
-                event.duration = event.duration.max(duration);
-                event.packets += 1;
-                event.end_packets += end_packets;
+        for packed in telephone_event::events(&packet.payload)
+            .into_iter()
+            .flatten()
+        {
+            let heard = packed.event;
+            let digit = heard.digit().unwrap_or('?');
+            let timestamp = packet.timestamp.wrapping_add(packed.offset_ticks);
+            let known = events.iter_mut().find(|(ssrc, event)| {
+                *ssrc == packet.ssrc && event.digit == digit && event.timestamp == timestamp
+            });
+            match known {
+                Some((_, event)) => {
+                    event.duration = event.duration.max(heard.duration_ticks);
+                    event.packets += 1;
+                    event.end_packets += usize::from(heard.end);
+                }
+                None => events.push((
+                    packet.ssrc,
+                    TelephoneEvent {
+                        digit,
+                        timestamp,
+                        duration: heard.duration_ticks,
+                        packets: 1,
+                        end_packets: usize::from(heard.end),
+                        marker: packet.marker,
+                    },
+                )),
             }
-            None => events.push((
-                packet.ssrc,
-                TelephoneEvent {
-                    digit,
-                    timestamp: packet.timestamp,
-                    duration,
-                    packets: 1,
-                    end_packets,
-                    marker: packet.marker,
-                },
-            )),
         }
     }
     events.into_iter().map(|(_, event)| event).collect()

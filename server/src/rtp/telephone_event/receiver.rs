@@ -3,7 +3,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::{END_BIT, SEGMENT_TICKS_MAX, TelephoneEventError, digit_of_event};
+use codecs::digit::{DigitProgress, DigitReceived};
+use codecs::telephone_event::{self, EVENTS_MAX, Event};
+
+use super::{SEGMENT_TICKS_MAX, TelephoneEventError};
 use crate::rtp::{MediaPacket, RtpTimestamp, Ssrc};
 
 /// An event of which nothing was heard for so long has ended: its end packets were lost. Updates come every 20 to
@@ -14,26 +17,8 @@ pub const EVENT_TIMEOUT: Duration = Duration::from_millis(250);
 const SEGMENT_TICKS_MIN: u32 = 0xf000;
 /// Packets this far behind the newest event are stragglers (2 s at 48 kHz), and beyond it a clock that jumped.
 const STRAGGLER_TICKS_MAX: i32 = 96_000;
-/// A packet brings at most the end of one event, and beginning and end of another.
-const OUTPUTS_MAX: usize = 8;
-
-/// A digit that a far end sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DigitReceived {
-    /// 0-9, *, #, A-D.
-    pub digit: char,
-    /// As the far end measured it; up to the last update heard if its end was lost.
-    pub duration_ms: u32,
-}
-
-/// What a receiver tells, in this order for every digit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DigitProgress {
-    /// A digit began; who relays live begins to send it.
-    Started(char),
-    /// The digit ended. Exactly one for each `Started`.
-    Ended(DigitReceived),
-}
+/// A packet brings at most the end of an event that it does not tell of, and beginning and end of each that it does.
+const OUTPUTS_MAX: usize = 1 + 2 * EVENTS_MAX;
 
 /// Digits from packets. An event is known by its timestamp, so copies, a missing marker, lost beginnings and lost ends
 /// make neither a second digit nor none.
@@ -77,28 +62,39 @@ impl TelephoneEventReceiver {
     /// [`TelephoneEventReceiver::poll`] until it is empty.
     ///
     /// # Errors
-    /// [`TelephoneEventError::TooShort`]; nothing changed then.
+    /// [`TelephoneEventError::Payload`]; nothing changed then.
     pub fn handle_packet(
         &mut self,
         now: Instant,
         packet: &MediaPacket<'_>,
         clock_rate_hz: u32,
     ) -> Result<(), TelephoneEventError> {
-        let [event, flags, high, low, ..] = *packet.payload else {
-            return Err(TelephoneEventError::TooShort(packet.payload.len()));
-        };
-        let Some(digit) = digit_of_event(event) else {
-            return Ok(());
-        };
-        let ticks = u32::from(u16::from_be_bytes([high, low]));
-
+        let events = telephone_event::events(packet.payload)?;
         self.handle_timeout(now);
-        if self.is_straggler(packet) {
-            return Ok(());
+        for packed in events {
+            let timestamp = packet.timestamp.wrapping_add(packed.offset_ticks);
+            self.handle_event(now, packet.ssrc, timestamp, packed.event, clock_rate_hz);
+        }
+        Ok(())
+    }
+
+    fn handle_event(
+        &mut self,
+        now: Instant,
+        ssrc: Ssrc,
+        timestamp: RtpTimestamp,
+        event: Event,
+        clock_rate_hz: u32,
+    ) {
+        let Some(digit) = event.digit() else {
+            return;
+        };
+        if self.is_straggler(ssrc, timestamp) {
+            return;
         }
         let continues = self
             .active
-            .filter(|active| active.continues_with(digit, packet.timestamp));
+            .filter(|active| active.continues_with(digit, timestamp));
         let mut active = match continues {
             Some(active) => active,
             None => {
@@ -108,30 +104,27 @@ impl TelephoneEventReceiver {
                 ActiveEvent {
                     digit,
                     clock_rate_hz: clock_rate_hz.max(1),
-                    timestamp: packet.timestamp,
+                    timestamp,
                     segment_ticks: 0,
                     earlier_ticks: 0,
                     last_heard: now,
                 }
             }
         };
-        if active.timestamp != packet.timestamp {
-            let segment = packet
-                .timestamp
-                .distance_from(active.timestamp)
-                .unsigned_abs();
+        if active.timestamp != timestamp {
+            let segment = timestamp.distance_from(active.timestamp).unsigned_abs();
             active.earlier_ticks = active.earlier_ticks.saturating_add(segment);
-            active.timestamp = packet.timestamp;
+            active.timestamp = timestamp;
             active.segment_ticks = 0;
         }
+        let ticks = u32::from(event.duration_ticks);
         active.segment_ticks = active.segment_ticks.max(ticks);
         active.last_heard = now;
-        self.newest = Some((packet.ssrc, packet.timestamp));
+        self.newest = Some((ssrc, timestamp));
         self.active = Some(active);
-        if flags & END_BIT != 0 {
+        if event.end {
             self.end_active();
         }
-        Ok(())
     }
 
     /// When an event under way counts as ended unless more of it is heard.
@@ -152,11 +145,11 @@ impl TelephoneEventReceiver {
     }
 
     /// Older than the newest event, or of one that is over.
-    fn is_straggler(&self, packet: &MediaPacket<'_>) -> bool {
-        let Some((_, newest)) = self.newest.filter(|(ssrc, _)| *ssrc == packet.ssrc) else {
+    fn is_straggler(&self, ssrc: Ssrc, timestamp: RtpTimestamp) -> bool {
+        let Some((_, newest)) = self.newest.filter(|(known, _)| *known == ssrc) else {
             return false;
         };
-        let ahead = packet.timestamp.distance_from(newest);
+        let ahead = timestamp.distance_from(newest);
         let is_over = self.active.is_none();
         (ahead == 0 && is_over) || (-STRAGGLER_TICKS_MAX..0).contains(&ahead)
     }

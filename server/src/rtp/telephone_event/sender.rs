@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::{END_BIT, SEGMENT_TICKS_MAX, TelephoneEventError, event_of_digit};
+use codecs::telephone_event::{EVENT_BYTES, Event};
+
+use super::{SEGMENT_TICKS_MAX, TelephoneEventError, event_of_digit};
 use crate::rtp::RtpTimestamp;
 
 /// Digits that wait in one sender at most.
@@ -15,7 +17,6 @@ pub const DIGIT_DURATION_MIN_MS: u32 = 40;
 /// Time between packets of one event, in ms.
 pub const EVENT_PACKET_INTERVAL_MS: u32 = 20;
 
-const PAYLOAD_LEN: usize = 4;
 /// -10 dBm0.
 const VOLUME: u8 = 10;
 const END_PACKETS: u8 = 3;
@@ -30,7 +31,7 @@ pub struct EventPacket {
     /// The event's beginning in the sink's clock; the same for all its packets.
     pub timestamp: RtpTimestamp,
     /// The telephone-event payload.
-    pub payload: [u8; PAYLOAD_LEN],
+    pub payload: [u8; EVENT_BYTES],
 }
 
 /// Digits as packets in the clock of one sink: every 20 ms with growing duration, the end three times.
@@ -225,12 +226,17 @@ impl SendingEvent {
     }
 
     fn packet(&mut self, segment_ticks: u32, ends: bool) -> EventPacket {
-        let [_, _, high, low] = segment_ticks.to_be_bytes();
-        let flags = VOLUME | if ends { END_BIT } else { 0 };
+        let event = Event {
+            code: self.digit.event,
+            end: ends,
+            volume: VOLUME,
+            // Never more: the next segment begins before.
+            duration_ticks: segment_ticks.min(SEGMENT_TICKS_MAX) as u16,
+        };
         EventPacket {
             marker: std::mem::take(&mut self.is_first_packet),
             timestamp: self.timestamp,
-            payload: [self.digit.event, flags, high, low],
+            payload: event.to_bytes(),
         }
     }
 }
