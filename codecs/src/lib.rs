@@ -11,6 +11,7 @@
 //! | [`level`] | the level of a frame in dBov (RFC 6464) |
 //! | [`telephone_event`] | the bytes of RTP telephone-events (RFC 4733) |
 //! | [`digit`] | what a receiver of digits tells |
+//! | [`red`] | redundant audio: copies of earlier frames in one RTP payload (RFC 2198) |
 //!
 //! All audio is mono `i16`. Everything allocates when it is made and never again; every type is `Send`, so a call may
 //! be set up on one thread and run on another.
@@ -21,6 +22,7 @@ pub mod level;
 pub mod linear16;
 pub mod opus;
 pub mod plc;
+pub mod red;
 pub mod resample;
 mod sample_rate;
 pub mod simd;

@@ -6,7 +6,7 @@ use codecs::g711::{self, Law};
 use codecs::opus::{Decoder, Encoder, EncoderConfig, has_lbrr};
 use codecs::plc::Concealer;
 use codecs::resample::Resampler;
-use codecs::{SampleRate, level, linear16};
+use codecs::{SampleRate, level, linear16, red, telephone_event};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -32,6 +32,32 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn payloads_are_read_and_written_without_allocation() {
+    let frame = [7; 60];
+    let block = |offset_ticks| red::Block {
+        payload_type: 111,
+        offset_ticks,
+        payload: &frame,
+    };
+    let event = telephone_event::Event {
+        code: 5,
+        end: false,
+        volume: 10,
+        duration_ticks: 160,
+    };
+    let mut payload = [0; 400];
+    let before = ALLOCATIONS.with(Cell::get);
+    let written = red::write(&[block(1_920), block(960)], block(0), &mut payload).unwrap();
+    let packet = red::RedPacket::parse(&payload[..written]).unwrap();
+    assert_eq!(packet.blocks().count(), 3);
+    let written = telephone_event::write_events(&[event; 3], &mut payload).unwrap();
+    let events = telephone_event::events(&payload[..written]).unwrap();
+    assert_eq!(events.count(), 3);
+    let _refused = red::RedPacket::parse(&[0xff; 9]).is_err();
+    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+}
 
 #[test]
 fn a_second_of_audio_through_everything_allocates_nothing() {
