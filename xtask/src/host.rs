@@ -8,6 +8,7 @@ use crate::run::{self, Outcome, run, step};
 
 /// A program and the Debian package that brings it.
 pub struct Tool {
+    /// Its name, or of a package without programs a file by its whole path.
     program: &'static str,
     package: &'static str,
 }
@@ -32,8 +33,8 @@ pub const BUILD_TOOLS: &[Tool] = &[
     },
 ];
 
-/// What the tests need besides: a browser, a TURN server, namespaces with a firewall, Python for aiortc, and what the README's
-/// own commands use.
+/// What the tests need besides: a browser, a TURN server, namespaces with a firewall, Python for aiortc, a watcher of memory,
+/// and what the README's own commands use.
 pub const TEST_TOOLS: &[Tool] = &[
     Tool {
         program: "chromium",
@@ -62,6 +63,26 @@ pub const TEST_TOOLS: &[Tool] = &[
     Tool {
         program: "python3",
         package: "python3-venv",
+    },
+    Tool {
+        program: "valgrind",
+        package: "valgrind",
+    },
+];
+
+/// What building and running for 64-bit ARM needs: a C compiler, its C library, and the processor.
+pub const ARM_TOOLS: &[Tool] = &[
+    Tool {
+        program: "aarch64-linux-gnu-gcc",
+        package: "gcc-aarch64-linux-gnu",
+    },
+    Tool {
+        program: "/usr/aarch64-linux-gnu/lib/libc.so",
+        package: "libc6-dev-arm64-cross",
+    },
+    Tool {
+        program: "qemu-aarch64",
+        package: "qemu-user",
     },
 ];
 

@@ -4,6 +4,7 @@ mod ci;
 mod demo;
 mod fuzz;
 mod host;
+mod neon;
 mod run;
 mod sdk;
 mod soak;
@@ -21,6 +22,7 @@ cargo xtask <command>
                   prints the line that does.
   ci              fmt, clippy, doc, deny, the SDK's types, the fuzz targets for 20 s each, then `test`.
   fuzz [SECONDS]  Every fuzz target for SECONDS (default 1800).
+  neon            The codecs' tests as 64-bit ARM, under QEMU (4 minutes at first). Not in `ci`: it needs a target of rustup.
   soak [--cycles N] [--seed N]
                   Gateways under load that drain, stop, are killed, reloaded and panic, 200 times: does every call that
                   had a CREATE have its end? A summary at the end.
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         ["fuzz", seconds] if seconds.parse::<u32>().is_ok() => {
             fuzz::fuzz(seconds.parse().unwrap_or(1800))
         }
+        ["neon"] => neon::neon(),
         ["soak", arguments @ ..] => soak::soak(arguments),
         ["bench"] => run::cargo(&["bench", "--workspace", "--benches"]),
         ["bench", "udp"] => run::cargo(&["bench", "-p", "shards", "--bench", "udp_design"]),
