@@ -85,6 +85,20 @@ pub fn sine_fit(rate: SampleRate, frequency_hz: f64, pcm: &[i16]) -> (f64, f64) 
     )
 }
 
+/// Phase of the sine of `frequency_hz` at the first sample of `pcm`, in radians, by least squares.
+pub fn sine_phase(rate: SampleRate, frequency_hz: f64, pcm: &[i16]) -> f64 {
+    let (mut ss, mut sc, mut cc, mut ys, mut yc) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    for (n, &sample) in pcm.iter().enumerate() {
+        let (sin, cos) = (TAU * frequency_hz * n as f64 / f64::from(rate.hz())).sin_cos();
+        ss += sin * sin;
+        sc += sin * cos;
+        cc += cos * cos;
+        ys += f64::from(sample) * sin;
+        yc += f64::from(sample) * cos;
+    }
+    f64::atan2(yc * ss - ys * sc, ys * cc - yc * sc)
+}
+
 /// Shift of `delayed` behind `reference` (0..`max_delay` samples) with the highest normalised correlation, and that
 /// correlation.
 pub fn best_delay(reference: &[i16], delayed: &[i16], max_delay: usize) -> (usize, f64) {

@@ -1,0 +1,331 @@
+//! AVX2: `vpmaddwd` across outputs.
+//!
+//! A vector of 16 samples is 8 pairs of neighbours. Multiplied by a broadcast pair of coefficients and added within each
+//! pair, it is a part of the sums of every second group; by the same coefficients shifted by one, of the groups between. So each
+//! vector is loaded once, and no sum is ever taken across one. 80 groups at a time share what is broadcast: their sums fill ten of
+//! the 16 registers.
+
+use super::{Branch, Filter, Output, STEP_GROUPS, Windows, scalar};
+use crate::resample::design::CoefficientPair;
+use std::arch::x86_64::{
+    __m128i, __m256i, _mm_storeu_si128, _mm256_add_epi32, _mm256_blend_epi16,
+    _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_loadu2_m128i,
+    _mm256_madd_epi16, _mm256_packs_epi32, _mm256_permute2x128_si256, _mm256_permute4x64_epi64,
+    _mm256_set1_epi32, _mm256_setr_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8,
+    _mm256_srai_epi32, _mm256_storeu_si256, _mm256_unpackhi_epi16, _mm256_unpackhi_epi64,
+    _mm256_unpacklo_epi16, _mm256_unpacklo_epi64,
+};
+
+/// Samples of a vector.
+const LANES: usize = 16;
+/// Vectors of one output in a step.
+const VECTORS: usize = STEP_GROUPS / LANES;
+
+#[target_feature(enable = "avx2")]
+pub(super) fn filter(
+    filter: &Filter,
+    windows: Windows<'_>,
+    first_group: usize,
+    output: &mut [i16],
+) {
+    match (filter.shape.interpolation, filter.fraction_bits) {
+        (1, 14) => steps::<1, 14>(filter, windows, first_group, output),
+        (1, _) => steps::<1, 15>(filter, windows, first_group, output),
+        (2, 14) => steps::<2, 14>(filter, windows, first_group, output),
+        (2, _) => steps::<2, 15>(filter, windows, first_group, output),
+        (_, 14) => steps::<3, 14>(filter, windows, first_group, output),
+        (_, _) => steps::<3, 15>(filter, windows, first_group, output),
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn steps<const INTERPOLATION: usize, const FRACTION_BITS: i32>(
+    filter: &Filter,
+    windows: Windows<'_>,
+    first_group: usize,
+    output: &mut [i16],
+) {
+    debug_assert_eq!(filter.fraction_bits, FRACTION_BITS as u32);
+    let steps = output.chunks_exact_mut(STEP_GROUPS * INTERPOLATION);
+    for (step, samples) in steps.enumerate() {
+        let first_group = first_group + step * STEP_GROUPS;
+        let mut results = [[_mm256_setzero_si256(); VECTORS]; INTERPOLATION];
+        for (result, output) in results.iter_mut().zip(&filter.outputs) {
+            *result = match output {
+                Output::Copy { phase, age } => copies(windows.of_copy(*phase, *age, first_group)),
+                Output::Sum(branches) => sums::<FRACTION_BITS>(branches, windows, first_group),
+            };
+        }
+        let (vectors, _) = samples.as_chunks_mut::<LANES>();
+        for (index, samples) in vectors.chunks_exact_mut(INTERPOLATION).enumerate() {
+            let vectors = results.map(|result| result[index]);
+            match (&vectors[..], samples) {
+                ([a], [out]) => store(out, *a),
+                ([a, b], [out_0, out_1]) => interleave_2(*a, *b, out_0, out_1),
+                ([a, b, c], samples) => interleave_3(*a, *b, *c, samples.as_flattened_mut()),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn copies(window: &[i16]) -> [__m256i; VECTORS] {
+    let (chunks, _) = window.as_chunks::<LANES>();
+    let mut vectors = [_mm256_setzero_si256(); VECTORS];
+    for (vector, samples) in vectors.iter_mut().zip(chunks) {
+        // SAFETY: the array is as long as the vector.
+        *vector = unsafe { _mm256_loadu_si256(samples.as_ptr().cast()) };
+    }
+    vectors
+}
+
+/// The samples of an output for 80 groups, in order.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn sums<const FRACTION_BITS: i32>(
+    branches: &[Branch],
+    windows: Windows<'_>,
+    first_group: usize,
+) -> [__m256i; VECTORS] {
+    let half = _mm256_set1_epi32(1 << (FRACTION_BITS - 1));
+    let mut even = [half; VECTORS];
+    let mut odd = [half; VECTORS];
+    for branch in branches {
+        add_branch(
+            &mut even,
+            &mut odd,
+            windows.of_branch(branch, first_group),
+            &branch.pairs,
+        );
+    }
+    // Packed, each half of a vector has four even groups and then four odd ones.
+    let zip = _mm256_setr_epi8(
+        0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15, //
+        0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15,
+    );
+    let mut samples = [half; VECTORS];
+    for (samples, (even, odd)) in samples.iter_mut().zip(even.into_iter().zip(odd)) {
+        let even = _mm256_srai_epi32::<FRACTION_BITS>(even);
+        let odd = _mm256_srai_epi32::<FRACTION_BITS>(odd);
+        *samples = _mm256_shuffle_epi8(_mm256_packs_epi32(even, odd), zip);
+    }
+    samples
+}
+
+/// Adds what a branch gives to the sums of the even and of the odd groups.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn add_branch(
+    even: &mut [__m256i; VECTORS],
+    odd: &mut [__m256i; VECTORS],
+    window: &[i16],
+    pairs: &[[CoefficientPair; 2]],
+) {
+    assert!(window.len() >= STEP_GROUPS + 2 * pairs.len() - 2);
+    for (index, &[of_even, of_odd]) in pairs.iter().enumerate() {
+        let (of_even, of_odd) = (broadcast(of_even), broadcast(of_odd));
+        let at = window.as_ptr().wrapping_add(2 * index);
+        for vector in 0..VECTORS {
+            // SAFETY: ends at most `STEP_GROUPS` samples after `at`, which is at most 2 * `pairs.len()` - 2 samples into the window:
+            // within it, as asserted at the top.
+            let samples = unsafe { _mm256_loadu_si256(at.wrapping_add(vector * LANES).cast()) };
+            even[vector] = _mm256_add_epi32(even[vector], _mm256_madd_epi16(samples, of_even));
+            odd[vector] = _mm256_add_epi32(odd[vector], _mm256_madd_epi16(samples, of_odd));
+        }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn broadcast([older, newer]: CoefficientPair) -> __m256i {
+    _mm256_set1_epi32(i32::from(older.cast_unsigned()) | i32::from(newer) << 16)
+}
+
+/// a0 b0 a1 b1 ...
+#[target_feature(enable = "avx2")]
+#[inline]
+fn interleave_2(a: __m256i, b: __m256i, out_0: &mut [i16; LANES], out_1: &mut [i16; LANES]) {
+    let (low, high) = (_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b));
+    store(out_0, _mm256_permute2x128_si256::<0x20>(low, high));
+    store(out_1, _mm256_permute2x128_si256::<0x31>(low, high));
+}
+
+/// a0 b0 c0 a1 b1 c1 ...: 48 samples.
+///
+/// In the 24 samples that 8 of each make, those of `a` have the places 0 3 6 1 4 7 2 5 in their vector, since 3 and 8 have no common
+/// divisor; likewise the others. So one shuffle puts all samples of a vector where they belong, and blends do the rest.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn interleave_3(a: __m256i, b: __m256i, c: __m256i, out: &mut [i16]) {
+    let a = _mm256_shuffle_epi8(a, order_of_8([0, 3, 6, 1, 4, 7, 2, 5]));
+    let b = _mm256_shuffle_epi8(b, order_of_8([5, 0, 3, 6, 1, 4, 7, 2]));
+    let c = _mm256_shuffle_epi8(c, order_of_8([2, 5, 0, 3, 6, 1, 4, 7]));
+    let parts = [
+        _mm256_blend_epi16::<PLACES_2_5>(_mm256_blend_epi16::<PLACES_1_4_7>(a, b), c),
+        _mm256_blend_epi16::<PLACES_2_5>(_mm256_blend_epi16::<PLACES_1_4_7>(c, a), b),
+        _mm256_blend_epi16::<PLACES_2_5>(_mm256_blend_epi16::<PLACES_1_4_7>(b, c), a),
+    ];
+    let (low, high) = out.split_at_mut(24);
+    for ((low, high), part) in low
+        .chunks_exact_mut(8)
+        .zip(high.chunks_exact_mut(8))
+        .zip(parts)
+    {
+        store_8(low, _mm256_castsi256_si128(part));
+        store_8(high, _mm256_extracti128_si256::<1>(part));
+    }
+}
+
+/// A mask of samples in each half of a vector.
+const PLACES_1_4_7: i32 = 0b1001_0010;
+/// The same for these.
+const PLACES_2_5: i32 = 0b0010_0100;
+
+/// Sorts the input into windows; see [`super::deinterleave`].
+#[target_feature(enable = "avx2")]
+pub(super) fn deinterleave(
+    decimation: usize,
+    input: &[i16],
+    windows: &mut [i16],
+    stride: usize,
+    first: usize,
+) {
+    let sorted_groups = match decimation {
+        2 => deinterleave_2(input, windows, stride, first),
+        3 => deinterleave_3(input, windows, stride, first),
+        _ => 0,
+    };
+    let rest = &input[sorted_groups * decimation..];
+    scalar::deinterleave(decimation, rest, windows, stride, first + sorted_groups);
+}
+
+/// Returns the groups that it sorted: all but a few at the end.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn deinterleave_2(input: &[i16], windows: &mut [i16], stride: usize, first: usize) -> usize {
+    let halves = _mm256_setr_epi8(
+        0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15, //
+        0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15,
+    );
+    let (a, b) = windows.split_at_mut(stride);
+    let groups = input.len() / 2;
+    let (a, _) = a[first..first + groups].as_chunks_mut::<LANES>();
+    let (b, _) = b[first..first + groups].as_chunks_mut::<LANES>();
+    let (blocks, _) = input.as_chunks::<{ 2 * LANES }>();
+    for ((a, b), block) in a.iter_mut().zip(b).zip(blocks) {
+        let load = |offset: usize| {
+            // SAFETY: `offset` is 0 or 16, and 16 samples from there are within the 32.
+            unsafe { _mm256_loadu_si256(block.as_ptr().wrapping_add(offset).cast()) }
+        };
+        // In each quarter of both vectors now four of one phase.
+        let (low, high) = (
+            _mm256_shuffle_epi8(load(0), halves),
+            _mm256_shuffle_epi8(load(LANES), halves),
+        );
+        store(
+            a,
+            _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_unpacklo_epi64(low, high)),
+        );
+        store(
+            b,
+            _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_unpackhi_epi64(low, high)),
+        );
+    }
+    blocks.len() * LANES
+}
+
+/// The reverse of [`interleave_3`]. Returns the groups that it sorted: all but a few at the end.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn deinterleave_3(input: &[i16], windows: &mut [i16], stride: usize, first: usize) -> usize {
+    let groups = input.len() / 3;
+    let (a, rest) = windows.split_at_mut(stride);
+    let (b, c) = rest.split_at_mut(stride);
+    let (a, _) = a[first..first + groups].as_chunks_mut::<LANES>();
+    let (b, _) = b[first..first + groups].as_chunks_mut::<LANES>();
+    let (c, _) = c[first..first + groups].as_chunks_mut::<LANES>();
+    let (blocks, _) = input.as_chunks::<{ 3 * LANES }>();
+    for (((a, b), c), block) in a.iter_mut().zip(b).zip(c).zip(blocks) {
+        let load = |offset: usize| {
+            let at = block.as_ptr().wrapping_add(offset);
+            // SAFETY: `offset` is 0, 8 or 16, and 8 samples from there and from 24 further on are within the 48.
+            unsafe { _mm256_loadu2_m128i(at.wrapping_add(24).cast(), at.cast()) }
+        };
+        let (x, y, z) = (load(0), load(8), load(16));
+        let of_a = _mm256_blend_epi16::<PLACES_2_5>(_mm256_blend_epi16::<PLACES_1_4_7>(x, y), z);
+        let of_b = _mm256_blend_epi16::<PLACES_2_5>(_mm256_blend_epi16::<PLACES_1_4_7>(z, x), y);
+        let of_c = _mm256_blend_epi16::<PLACES_2_5>(_mm256_blend_epi16::<PLACES_1_4_7>(y, z), x);
+        store(
+            a,
+            _mm256_shuffle_epi8(of_a, order_of_8([0, 3, 6, 1, 4, 7, 2, 5])),
+        );
+        store(
+            b,
+            _mm256_shuffle_epi8(of_b, order_of_8([1, 4, 7, 2, 5, 0, 3, 6])),
+        );
+        store(
+            c,
+            _mm256_shuffle_epi8(of_c, order_of_8([2, 5, 0, 3, 6, 1, 4, 7])),
+        );
+    }
+    blocks.len() * LANES
+}
+
+/// A shuffle within each half of a vector: sample `order[n]` of 8 goes to place n.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn order_of_8(order: [i8; 8]) -> __m256i {
+    let [a, b, c, d, e, f, g, h] = order.map(|sample| 2 * sample);
+    _mm256_setr_epi8(
+        a,
+        a + 1,
+        b,
+        b + 1,
+        c,
+        c + 1,
+        d,
+        d + 1,
+        e,
+        e + 1,
+        f,
+        f + 1,
+        g,
+        g + 1,
+        h,
+        h + 1, //
+        a,
+        a + 1,
+        b,
+        b + 1,
+        c,
+        c + 1,
+        d,
+        d + 1,
+        e,
+        e + 1,
+        f,
+        f + 1,
+        g,
+        g + 1,
+        h,
+        h + 1,
+    )
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn store(samples: &mut [i16; LANES], vector: __m256i) {
+    // SAFETY: the array is as long as the vector.
+    unsafe { _mm256_storeu_si256(samples.as_mut_ptr().cast(), vector) }
+}
+
+/// `samples` are 8 at least.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn store_8(samples: &mut [i16], vector: __m128i) {
+    assert!(samples.len() >= 8);
+    // SAFETY: 8 samples are as long as the vector; asserted above.
+    unsafe { _mm_storeu_si128(samples.as_mut_ptr().cast(), vector) }
+}
