@@ -1,6 +1,6 @@
 //! One filter at work on a stream: sorts the input into phases, keeps what later outputs need, and has whole groups filtered.
 
-use super::design::{Filter, HISTORY_GROUPS};
+use super::design::{Filter, HISTORY_GROUPS, RATIO_MAX};
 use super::kernel::{self, OVERREAD_SAMPLES, STEP_GROUPS};
 use crate::simd::Simd;
 
@@ -66,33 +66,24 @@ impl Stage {
     /// [`BLOCK_GROUPS`].
     fn sort_into_phases(&mut self, block: &[i16]) -> usize {
         let decimation = self.filter.shape.decimation;
-        let begun = if self.filled == 0 {
-            0
-        } else {
-            decimation - self.filled
-        };
-        let (completing, rest) = block.split_at(begun.min(block.len()));
-        let mut groups = self.put(completing, 0);
-        let (whole, begun) = rest.split_at(rest.len() / decimation * decimation);
-        let first = HISTORY_GROUPS + groups;
-        kernel::deinterleave(
-            self.simd,
-            decimation,
-            whole,
-            &mut self.windows,
-            WINDOW_SAMPLES,
-            first,
-        );
-        groups += whole.len() / decimation;
-        self.put(begun, groups)
-    }
-
-    /// Puts single samples behind `groups` whole groups. Returns how many groups there are then.
-    fn put(&mut self, samples: &[i16], mut groups: usize) -> usize {
-        for &sample in samples {
+        let (whole, rest) = block.split_at(block.len() / decimation * decimation);
+        let each = whole.len() / decimation;
+        // The first sample goes to phase `filled` of the group that is begun; those of the phases before it to the next.
+        let mut phases: [&mut [i16]; RATIO_MAX] = [&mut [], &mut [], &mut []];
+        let windows = self.windows.chunks_exact_mut(WINDOW_SAMPLES);
+        for (phase, window) in windows.enumerate() {
+            let (turn, first) = match phase.checked_sub(self.filled) {
+                Some(turn) => (turn, HISTORY_GROUPS),
+                None => (phase + decimation - self.filled, HISTORY_GROUPS + 1),
+            };
+            phases[turn] = &mut window[first..first + each];
+        }
+        kernel::deinterleave(self.simd, whole, &mut phases[..decimation]);
+        let mut groups = each;
+        for &sample in rest {
             self.windows[self.filled * WINDOW_SAMPLES + HISTORY_GROUPS + groups] = sample;
             self.filled += 1;
-            if self.filled == self.filter.shape.decimation {
+            if self.filled == decimation {
                 self.filled = 0;
                 groups += 1;
             }
@@ -113,7 +104,7 @@ impl Stage {
         };
         kernel::filter(self.simd, self.filter, windows, 0, direct);
         if !tail.is_empty() {
-            let mut step = [0; STEP_GROUPS * super::design::RATIO_MAX];
+            let mut step = [0; STEP_GROUPS * RATIO_MAX];
             let step = &mut step[..step_samples];
             kernel::filter(self.simd, self.filter, windows, whole / interpolation, step);
             tail.copy_from_slice(&step[..tail.len()]);

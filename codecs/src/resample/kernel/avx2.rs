@@ -123,7 +123,7 @@ fn add_branch(
     window: &[i16],
     pairs: &[[CoefficientPair; 2]],
 ) {
-    assert!(window.len() >= STEP_GROUPS + 2 * pairs.len() - 2);
+    assert!(window.len() + 2 >= STEP_GROUPS + 2 * pairs.len());
     for (index, &[of_even, of_odd]) in pairs.iter().enumerate() {
         let (of_even, of_odd) = (broadcast(of_even), broadcast(of_odd));
         let at = window.as_ptr().wrapping_add(2 * index);
@@ -183,36 +183,35 @@ const PLACES_1_4_7: i32 = 0b1001_0010;
 /// The same for these.
 const PLACES_2_5: i32 = 0b0010_0100;
 
-/// Sorts the input into windows; see [`super::deinterleave`].
+/// See [`super::deinterleave`].
 #[target_feature(enable = "avx2")]
-pub(super) fn deinterleave(
-    decimation: usize,
-    input: &[i16],
-    windows: &mut [i16],
-    stride: usize,
-    first: usize,
-) {
-    let sorted_groups = match decimation {
-        2 => deinterleave_2(input, windows, stride, first),
-        3 => deinterleave_3(input, windows, stride, first),
+pub(super) fn deinterleave(input: &[i16], phases: &mut [&mut [i16]]) {
+    let done = match phases {
+        [a, b] => deinterleave_2(input, a, b),
+        [a, b, c] => deinterleave_3(input, a, b, c),
         _ => 0,
     };
-    let rest = &input[sorted_groups * decimation..];
-    scalar::deinterleave(decimation, rest, windows, stride, first + sorted_groups);
+    let rest = &input[done * phases.len()..];
+    match phases {
+        [a] => scalar::deinterleave(rest, &mut [&mut a[done..]]),
+        [a, b] => scalar::deinterleave(rest, &mut [&mut a[done..], &mut b[done..]]),
+        [a, b, c] => {
+            scalar::deinterleave(rest, &mut [&mut a[done..], &mut b[done..], &mut c[done..]])
+        }
+        _ => {}
+    }
 }
 
-/// Returns the groups that it sorted: all but a few at the end.
+/// Returns how many samples each phase got: all but a few at the end.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn deinterleave_2(input: &[i16], windows: &mut [i16], stride: usize, first: usize) -> usize {
+fn deinterleave_2(input: &[i16], a: &mut [i16], b: &mut [i16]) -> usize {
     let halves = _mm256_setr_epi8(
         0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15, //
         0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15,
     );
-    let (a, b) = windows.split_at_mut(stride);
-    let groups = input.len() / 2;
-    let (a, _) = a[first..first + groups].as_chunks_mut::<LANES>();
-    let (b, _) = b[first..first + groups].as_chunks_mut::<LANES>();
+    let (a, _) = a.as_chunks_mut::<LANES>();
+    let (b, _) = b.as_chunks_mut::<LANES>();
     let (blocks, _) = input.as_chunks::<{ 2 * LANES }>();
     for ((a, b), block) in a.iter_mut().zip(b).zip(blocks) {
         let load = |offset: usize| {
@@ -236,16 +235,13 @@ fn deinterleave_2(input: &[i16], windows: &mut [i16], stride: usize, first: usiz
     blocks.len() * LANES
 }
 
-/// The reverse of [`interleave_3`]. Returns the groups that it sorted: all but a few at the end.
+/// The reverse of [`interleave_3`]. Returns how many samples each phase got: all but a few at the end.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn deinterleave_3(input: &[i16], windows: &mut [i16], stride: usize, first: usize) -> usize {
-    let groups = input.len() / 3;
-    let (a, rest) = windows.split_at_mut(stride);
-    let (b, c) = rest.split_at_mut(stride);
-    let (a, _) = a[first..first + groups].as_chunks_mut::<LANES>();
-    let (b, _) = b[first..first + groups].as_chunks_mut::<LANES>();
-    let (c, _) = c[first..first + groups].as_chunks_mut::<LANES>();
+fn deinterleave_3(input: &[i16], a: &mut [i16], b: &mut [i16], c: &mut [i16]) -> usize {
+    let (a, _) = a.as_chunks_mut::<LANES>();
+    let (b, _) = b.as_chunks_mut::<LANES>();
+    let (c, _) = c.as_chunks_mut::<LANES>();
     let (blocks, _) = input.as_chunks::<{ 3 * LANES }>();
     for (((a, b), c), block) in a.iter_mut().zip(b).zip(c).zip(blocks) {
         let load = |offset: usize| {

@@ -56,21 +56,12 @@ pub(super) fn filter(
     }
 }
 
-/// Puts sample n of `input` into window n % `decimation`, at `first` + n / `decimation`. `input` is a whole number of groups.
-pub(super) fn deinterleave(
-    simd: Simd,
-    decimation: usize,
-    input: &[i16],
-    windows: &mut [i16],
-    stride: usize,
-    first: usize,
-) {
+/// Deals the samples of `input` out to the phases, in turn. Each of the 1 to 3 phases is as long as its share.
+pub(super) fn deinterleave(simd: Simd, input: &[i16], phases: &mut [&mut [i16]]) {
     match simd.0 {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Simd` with AVX2 exists only where the processor has it.
-        Instructions::Avx2 => unsafe {
-            avx2::deinterleave(decimation, input, windows, stride, first)
-        },
-        _ => scalar::deinterleave(decimation, input, windows, stride, first),
+        Instructions::Avx2 => unsafe { avx2::deinterleave(input, phases) },
+        _ => scalar::deinterleave(input, phases),
     }
 }

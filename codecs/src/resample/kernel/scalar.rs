@@ -57,41 +57,26 @@ fn sums(
     samples
 }
 
-#[inline(always)]
-pub(super) fn deinterleave(
-    decimation: usize,
-    input: &[i16],
-    windows: &mut [i16],
-    stride: usize,
-    first: usize,
-) {
-    let groups = input.len() / decimation;
-    let mut phases = windows
-        .chunks_exact_mut(stride)
-        .map(|window| &mut window[first..first + groups]);
-    match decimation {
-        1 => {
-            if let Some(phase) = phases.next() {
-                phase.copy_from_slice(input);
-            }
-        }
-        2 => {
-            let (Some(a), Some(b)) = (phases.next(), phases.next()) else {
-                return;
-            };
+pub(super) fn deinterleave(input: &[i16], phases: &mut [&mut [i16]]) {
+    match phases {
+        [a] => a.copy_from_slice(input),
+        [a, b] => {
             let (pairs, _) = input.as_chunks::<2>();
-            for ((a, b), &[x, y]) in a.iter_mut().zip(b).zip(pairs) {
+            for ((a, b), &[x, y]) in a.iter_mut().zip(b.iter_mut()).zip(pairs) {
                 (*a, *b) = (x, y);
             }
         }
-        _ => {
-            let (Some(a), Some(b), Some(c)) = (phases.next(), phases.next(), phases.next()) else {
-                return;
-            };
+        [a, b, c] => {
             let (triples, _) = input.as_chunks::<3>();
-            for (((a, b), c), &[x, y, z]) in a.iter_mut().zip(b).zip(c).zip(triples) {
+            for (((a, b), c), &[x, y, z]) in a
+                .iter_mut()
+                .zip(b.iter_mut())
+                .zip(c.iter_mut())
+                .zip(triples)
+            {
                 (*a, *b, *c) = (x, y, z);
             }
         }
+        _ => {}
     }
 }
