@@ -1,4 +1,4 @@
-//! AVX2: `vpmaddwd` across outputs.
+//! AVX2: `vpmaddwd` across outputs; with AVX-VNNI `vpdpwssd`, which adds as well.
 //!
 //! A vector of 16 samples is 8 pairs of neighbours. Multiplied by a broadcast pair of coefficients and added within each
 //! pair, it is a part of the sums of every second group; by the same coefficients shifted by one, of the groups between. So each
@@ -9,11 +9,11 @@ use super::{Branch, Filter, Output, STEP_GROUPS, Windows, scalar};
 use crate::resample::design::CoefficientPair;
 use std::arch::x86_64::{
     __m128i, __m256i, _mm_storeu_si128, _mm256_add_epi32, _mm256_blend_epi16,
-    _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_loadu2_m128i,
-    _mm256_madd_epi16, _mm256_packs_epi32, _mm256_permute2x128_si256, _mm256_permute4x64_epi64,
-    _mm256_set1_epi32, _mm256_setr_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8,
-    _mm256_srai_epi32, _mm256_storeu_si256, _mm256_unpackhi_epi16, _mm256_unpackhi_epi64,
-    _mm256_unpacklo_epi16, _mm256_unpacklo_epi64,
+    _mm256_castsi256_si128, _mm256_dpwssd_avx_epi32, _mm256_extracti128_si256, _mm256_loadu_si256,
+    _mm256_loadu2_m128i, _mm256_madd_epi16, _mm256_packs_epi32, _mm256_permute2x128_si256,
+    _mm256_permute4x64_epi64, _mm256_set1_epi32, _mm256_setr_epi8, _mm256_setzero_si256,
+    _mm256_shuffle_epi8, _mm256_srai_epi32, _mm256_storeu_si256, _mm256_unpackhi_epi16,
+    _mm256_unpackhi_epi64, _mm256_unpacklo_epi16, _mm256_unpacklo_epi64,
 };
 
 /// Samples of a vector.
@@ -21,6 +21,7 @@ const LANES: usize = 16;
 /// Vectors of one output in a step.
 const VECTORS: usize = STEP_GROUPS / LANES;
 
+/// See [`super::filter`].
 #[target_feature(enable = "avx2")]
 pub(super) fn filter(
     filter: &Filter,
@@ -28,24 +29,65 @@ pub(super) fn filter(
     first_group: usize,
     output: &mut [i16],
 ) {
-    match (filter.shape.interpolation, filter.fraction_bits) {
-        (1, 14) => steps::<1, 14>(filter, windows, first_group, output),
-        (1, _) => steps::<1, 15>(filter, windows, first_group, output),
-        (2, 14) => steps::<2, 14>(filter, windows, first_group, output),
-        (2, _) => steps::<2, 15>(filter, windows, first_group, output),
-        (_, 14) => steps::<3, 14>(filter, windows, first_group, output),
-        (_, _) => steps::<3, 15>(filter, windows, first_group, output),
+    match filter.fraction_bits {
+        14 => of_ratio(
+            multiply_and_add::sums::<14>,
+            filter,
+            windows,
+            first_group,
+            output,
+        ),
+        _ => of_ratio(
+            multiply_and_add::sums::<15>,
+            filter,
+            windows,
+            first_group,
+            output,
+        ),
     }
 }
 
-#[target_feature(enable = "avx2")]
-fn steps<const INTERPOLATION: usize, const FRACTION_BITS: i32>(
+/// The same with one instruction for product and sum.
+#[target_feature(enable = "avx2,avxvnni")]
+pub(super) fn filter_vnni(
     filter: &Filter,
     windows: Windows<'_>,
     first_group: usize,
     output: &mut [i16],
 ) {
-    debug_assert_eq!(filter.fraction_bits, FRACTION_BITS as u32);
+    match filter.fraction_bits {
+        14 => of_ratio(fused::sums::<14>, filter, windows, first_group, output),
+        _ => of_ratio(fused::sums::<15>, filter, windows, first_group, output),
+    }
+}
+
+/// The samples of an output for 80 groups, in order.
+type Sums = unsafe fn(&[Branch], Windows<'_>, usize) -> [__m256i; VECTORS];
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn of_ratio(
+    sums: Sums,
+    filter: &Filter,
+    windows: Windows<'_>,
+    first_group: usize,
+    output: &mut [i16],
+) {
+    match filter.shape.interpolation {
+        1 => steps::<1>(sums, filter, windows, first_group, output),
+        2 => steps::<2>(sums, filter, windows, first_group, output),
+        _ => steps::<3>(sums, filter, windows, first_group, output),
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn steps<const INTERPOLATION: usize>(
+    sums: Sums,
+    filter: &Filter,
+    windows: Windows<'_>,
+    first_group: usize,
+    output: &mut [i16],
+) {
     let steps = output.chunks_exact_mut(STEP_GROUPS * INTERPOLATION);
     for (step, samples) in steps.enumerate() {
         let first_group = first_group + step * STEP_GROUPS;
@@ -53,7 +95,8 @@ fn steps<const INTERPOLATION: usize, const FRACTION_BITS: i32>(
         for (result, output) in results.iter_mut().zip(&filter.outputs) {
             *result = match output {
                 Output::Copy { phase, age } => copies(windows.of_copy(*phase, *age, first_group)),
-                Output::Sum(branches) => sums::<FRACTION_BITS>(branches, windows, first_group),
+                // SAFETY: it needs the instructions that the function which named it was called for.
+                Output::Sum(branches) => unsafe { sums(branches, windows, first_group) },
             };
         }
         let (vectors, _) = samples.as_chunks_mut::<LANES>();
@@ -81,60 +124,80 @@ fn copies(window: &[i16]) -> [__m256i; VECTORS] {
     vectors
 }
 
-/// The samples of an output for 80 groups, in order.
+/// The sums, in a module for each way to multiply and add: a function that is inlined can only use the instructions that all of
+/// its callers may.
+macro_rules! sums_by {
+    ($module:ident, $features:literal, |$sum:ident, $samples:ident, $pair:ident| $added:expr) => {
+        mod $module {
+            use super::*;
+
+            #[target_feature(enable = $features)]
+            pub(super) fn sums<const FRACTION_BITS: i32>(
+                branches: &[Branch],
+                windows: Windows<'_>,
+                first_group: usize,
+            ) -> [__m256i; VECTORS] {
+                let half = _mm256_set1_epi32(1 << (FRACTION_BITS - 1));
+                let mut even = [half; VECTORS];
+                let mut odd = [half; VECTORS];
+                for branch in branches {
+                    let window = windows.of_branch(branch, first_group);
+                    add_branch(&mut even, &mut odd, window, &branch.pairs);
+                }
+                let mut samples = [half; VECTORS];
+                for (samples, (even, odd)) in samples.iter_mut().zip(even.into_iter().zip(odd)) {
+                    let even = _mm256_srai_epi32::<FRACTION_BITS>(even);
+                    let odd = _mm256_srai_epi32::<FRACTION_BITS>(odd);
+                    *samples = to_samples(even, odd);
+                }
+                samples
+            }
+
+            /// Adds what a branch gives to the sums of the even and of the odd groups.
+            #[target_feature(enable = $features)]
+            #[inline]
+            fn add_branch(
+                even: &mut [__m256i; VECTORS],
+                odd: &mut [__m256i; VECTORS],
+                window: &[i16],
+                pairs: &[[CoefficientPair; 2]],
+            ) {
+                assert!(window.len() + 2 >= STEP_GROUPS + 2 * pairs.len());
+                let add = |$sum: __m256i, $samples: __m256i, $pair: __m256i| $added;
+                for (index, &[of_even, of_odd]) in pairs.iter().enumerate() {
+                    let (of_even, of_odd) = (broadcast(of_even), broadcast(of_odd));
+                    let at = window.as_ptr().wrapping_add(2 * index);
+                    for vector in 0..VECTORS {
+                        // SAFETY: ends at most `STEP_GROUPS` samples after `at`, which is at most 2 * `pairs.len()` - 2
+                        // samples into the window: within it, as asserted at the top.
+                        let samples =
+                            unsafe { _mm256_loadu_si256(at.wrapping_add(vector * LANES).cast()) };
+                        even[vector] = add(even[vector], samples, of_even);
+                        odd[vector] = add(odd[vector], samples, of_odd);
+                    }
+                }
+            }
+        }
+    };
+}
+
+sums_by!(multiply_and_add, "avx2", |sum, samples, pair| {
+    _mm256_add_epi32(sum, _mm256_madd_epi16(samples, pair))
+});
+sums_by!(fused, "avx2,avxvnni", |sum, samples, pair| {
+    _mm256_dpwssd_avx_epi32(sum, samples, pair)
+});
+
+/// Sums of even and odd groups, saturated and put in order.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn sums<const FRACTION_BITS: i32>(
-    branches: &[Branch],
-    windows: Windows<'_>,
-    first_group: usize,
-) -> [__m256i; VECTORS] {
-    let half = _mm256_set1_epi32(1 << (FRACTION_BITS - 1));
-    let mut even = [half; VECTORS];
-    let mut odd = [half; VECTORS];
-    for branch in branches {
-        add_branch(
-            &mut even,
-            &mut odd,
-            windows.of_branch(branch, first_group),
-            &branch.pairs,
-        );
-    }
+fn to_samples(even: __m256i, odd: __m256i) -> __m256i {
     // Packed, each half of a vector has four even groups and then four odd ones.
     let zip = _mm256_setr_epi8(
         0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15, //
         0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15,
     );
-    let mut samples = [half; VECTORS];
-    for (samples, (even, odd)) in samples.iter_mut().zip(even.into_iter().zip(odd)) {
-        let even = _mm256_srai_epi32::<FRACTION_BITS>(even);
-        let odd = _mm256_srai_epi32::<FRACTION_BITS>(odd);
-        *samples = _mm256_shuffle_epi8(_mm256_packs_epi32(even, odd), zip);
-    }
-    samples
-}
-
-/// Adds what a branch gives to the sums of the even and of the odd groups.
-#[target_feature(enable = "avx2")]
-#[inline]
-fn add_branch(
-    even: &mut [__m256i; VECTORS],
-    odd: &mut [__m256i; VECTORS],
-    window: &[i16],
-    pairs: &[[CoefficientPair; 2]],
-) {
-    assert!(window.len() + 2 >= STEP_GROUPS + 2 * pairs.len());
-    for (index, &[of_even, of_odd]) in pairs.iter().enumerate() {
-        let (of_even, of_odd) = (broadcast(of_even), broadcast(of_odd));
-        let at = window.as_ptr().wrapping_add(2 * index);
-        for vector in 0..VECTORS {
-            // SAFETY: ends at most `STEP_GROUPS` samples after `at`, which is at most 2 * `pairs.len()` - 2 samples into the window:
-            // within it, as asserted at the top.
-            let samples = unsafe { _mm256_loadu_si256(at.wrapping_add(vector * LANES).cast()) };
-            even[vector] = _mm256_add_epi32(even[vector], _mm256_madd_epi16(samples, of_even));
-            odd[vector] = _mm256_add_epi32(odd[vector], _mm256_madd_epi16(samples, of_odd));
-        }
-    }
+    _mm256_shuffle_epi8(_mm256_packs_epi32(even, odd), zip)
 }
 
 #[target_feature(enable = "avx2")]

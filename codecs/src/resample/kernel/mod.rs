@@ -50,6 +50,9 @@ pub(super) fn filter(
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Simd` with AVX2 exists only where the processor has it.
         Instructions::Avx2 => unsafe { avx2::filter(filter, windows, first_group, output) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a `Simd` with AVX-VNNI exists only where the processor has it and AVX2.
+        Instructions::AvxVnni => unsafe { avx2::filter_vnni(filter, windows, first_group, output) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: a `Simd` with NEON exists only where the processor has it.
         Instructions::Neon => unsafe { neon::filter(filter, windows, first_group, output) },
@@ -61,7 +64,10 @@ pub(super) fn deinterleave(simd: Simd, input: &[i16], phases: &mut [&mut [i16]])
     match simd.0 {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Simd` with AVX2 exists only where the processor has it.
-        Instructions::Avx2 => unsafe { avx2::deinterleave(input, phases) },
-        _ => scalar::deinterleave(input, phases),
+        Instructions::Avx2 | Instructions::AvxVnni => unsafe { avx2::deinterleave(input, phases) },
+        #[cfg(target_arch = "aarch64")]
+        // The compiler makes it `ld2` and `ld3` of the safe loop.
+        Instructions::Neon => scalar::deinterleave(input, phases),
+        Instructions::Scalar => scalar::deinterleave(input, phases),
     }
 }
