@@ -3,8 +3,16 @@
 //!
 //! Not a test: bars are shown, and missing one does not fail.
 
+#![allow(
+    clippy::expect_used,
+    reason = "a benchmark may stop at the first surprise"
+)]
+
+mod g711;
 mod measure;
+mod opus;
 mod resamplers;
+mod speech;
 mod yardsticks;
 
 use codecs::SampleRate;
@@ -22,7 +30,7 @@ fn main() -> ExitCode {
     println!(
         "CPU time of one thread for 20 ms of mono audio, the best of 5 passes, turn about. The first line is the yardstick."
     );
-    let missed = resamplers::run(&yardsticks);
+    let missed = resamplers::run(&yardsticks) + g711::run() + opus::run(&yardsticks);
     println!("\nbars missed: {missed}");
     ExitCode::SUCCESS
 }

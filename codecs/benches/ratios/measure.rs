@@ -20,6 +20,8 @@ pub struct Contestant<'a> {
 pub struct Contest<'a> {
     title: String,
     contestants: Vec<Contestant<'a>>,
+    /// How often each contestant does the work in a pass; by its speed if none.
+    rounds: Option<u64>,
     bars: Vec<(usize, Bar)>,
 }
 
@@ -37,8 +39,15 @@ impl<'a> Contest<'a> {
         Self {
             title: title.into(),
             contestants: Vec::new(),
+            rounds: None,
             bars: Vec::new(),
         }
+    }
+
+    /// Each contestant does the work so often in a pass: for work that differs from one time to the next.
+    pub fn rounds(mut self, rounds: usize) -> Self {
+        self.rounds = Some(rounds as u64);
+        self
     }
 
     pub fn enter<R>(&mut self, name: impl Into<String>, mut work: impl FnMut() -> R + 'a) {
@@ -60,11 +69,16 @@ impl<'a> Contest<'a> {
     /// Runs all passes and prints the rows of the table. Returns how many bars were missed.
     pub fn run(mut self) -> usize {
         // `cargo bench` adds an option of its own; a word chooses the contests whose titles have it.
-        let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
+        let mut words = std::env::args()
+            .skip(1)
+            .filter(|word| !word.starts_with("--"));
         if words.any(|word| !self.title.contains(&word)) {
             return 0;
         }
-        let rounds: Vec<u64> = self.contestants.iter_mut().map(calibrate).collect();
+        let rounds: Vec<u64> = match self.rounds {
+            Some(rounds) => vec![rounds; self.contestants.len()],
+            None => self.contestants.iter_mut().map(calibrate).collect(),
+        };
         for _ in 0..PASSES {
             for (contestant, &rounds) in self.contestants.iter_mut().zip(&rounds) {
                 let ns = time_ns(&mut contestant.work, rounds) as f64 / rounds as f64;

@@ -55,7 +55,7 @@ pub fn encode_with(simd: Simd, law: Law, pcm: &[i16], octets: &mut [u8]) -> usiz
         Instructions::Scalar => tables::encode(law, pcm, octets),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Simd` proves that the processor has what it names.
-        Instructions::Avx2 => unsafe { avx2::encode(law, pcm, octets) },
+        Instructions::Avx2 | Instructions::AvxVnni => unsafe { avx2::encode(law, pcm, octets) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: a `Simd` proves that the processor has what it names.
         Instructions::Neon => unsafe { neon::encode(law, pcm, octets) },
@@ -71,7 +71,7 @@ pub fn decode_with(simd: Simd, law: Law, octets: &[u8], pcm: &mut [i16]) -> usiz
         Instructions::Scalar => tables::decode(law, octets, pcm),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a `Simd` proves that the processor has what it names.
-        Instructions::Avx2 => unsafe { avx2::decode(law, octets, pcm) },
+        Instructions::Avx2 | Instructions::AvxVnni => unsafe { avx2::decode(law, octets, pcm) },
         #[cfg(target_arch = "aarch64")]
         // SAFETY: a `Simd` proves that the processor has what it names.
         Instructions::Neon => unsafe { neon::decode(law, octets, pcm) },
