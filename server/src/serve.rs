@@ -15,6 +15,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use codecs::simd::Simd;
+use codecs::simd::Simd;
 use shards::ShardIndex;
 use shards::doorbell::{Doorbell, DoorbellListener};
 use shards::executor::{self, Executor, ExecutorError, ExecutorSettings, MemlockError, task};
@@ -95,7 +97,11 @@ pub fn run(files: ConfigFiles, loaded: Loaded) -> Result<(), ServeError> {
 
     control_core::place(control_core);
     process.ready.store(true, Ordering::Relaxed);
-    info!(shards = started.executors.len(), "the gateway is ready");
+    info!(
+        shards = started.executors.len(),
+        simd = %Simd::detected(),
+        "the gateway is ready"
+    );
     let ended = control::run(started.control);
     process.ready.store(false, Ordering::Relaxed);
     let deadline = Instant::now() + THREADS_END_WITHIN;

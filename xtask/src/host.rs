@@ -98,6 +98,11 @@ pub const SDK_TOOLS: &[Tool] = &[
     },
 ];
 
+/// Libraries that the benchmarks of `codecs` load as yardsticks, and their packages.
+const YARDSTICKS: &[(&str, &str)] = &[
+    ("libspeexdsp.so.1", "libspeexdsp1"),
+    ("libsoxr.so.0", "libsoxr0"),
+];
 /// Locked memory that one io_uring executor needs, in KiB.
 const MEMLOCK_KIB_MIN: u64 = 512;
 /// The version of aiortc that the tests were written against.
@@ -105,11 +110,20 @@ const AIORTC: &str = "aiortc==1.16.0";
 
 /// Makes sure that `tools` are here.
 pub fn ensure(tools: &[Tool]) -> Outcome {
-    let mut missing: Vec<&str> = tools
+    let missing = tools.iter().filter(|tool| !on_path(tool.program));
+    install(missing.map(|tool| tool.package).collect())
+}
+
+/// Makes sure that what the benchmarks compare with is here.
+pub fn ensure_yardsticks() -> Outcome {
+    let known = run::output("/sbin/ldconfig", &["-p"]).unwrap_or_default();
+    let missing = YARDSTICKS
         .iter()
-        .filter(|tool| !on_path(tool.program))
-        .map(|tool| tool.package)
-        .collect();
+        .filter(|(library, _)| !known.contains(library));
+    install(missing.map(|(_, package)| *package).collect())
+}
+
+fn install(mut missing: Vec<&str>) -> Outcome {
     missing.dedup();
     if missing.is_empty() {
         return Ok(());

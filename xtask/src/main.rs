@@ -26,7 +26,9 @@ cargo xtask <command>
   soak [--cycles N] [--seed N]
                   Gateways under load that drain, stop, are killed, reloaded and panic, 200 times: does every call that
                   had a CREATE have its end? A summary at the end.
-  bench [udp]     The benchmarks of every crate; `udp` alone: how a shard moves datagrams, as a table (3 minutes).
+  bench [udp | codecs]
+                  The benchmarks of every crate; `udp` alone: how a shard moves datagrams, as a table (3 minutes); `codecs`: what
+                  each part of the codecs costs, beside speexdsp, soxr and the usual chain.
 
 Everything that they make is under target/.";
 
@@ -44,7 +46,11 @@ fn main() -> ExitCode {
         }
         ["neon"] => neon::neon(),
         ["soak", arguments @ ..] => soak::soak(arguments),
-        ["bench"] => run::cargo(&["bench", "--workspace", "--benches"]),
+        ["bench"] => host::ensure_yardsticks()
+            .and_then(|()| run::cargo(&["bench", "--workspace", "--benches"])),
+        ["bench", "codecs"] => {
+            host::ensure_yardsticks().and_then(|()| run::cargo(&["bench", "-p", "codecs"]))
+        }
         ["bench", "udp"] => run::cargo(&["bench", "-p", "shards", "--bench", "udp_design"]),
         ["help" | "--help" | "-h"] | [] => {
             println!("{HELP}");

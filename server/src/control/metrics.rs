@@ -5,6 +5,8 @@
 use std::fmt::{Display, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use codecs::simd::Simd;
+
 use super::links::LinkMetrics;
 use super::state::ControlState;
 use crate::metrics::{ConnectionRefusal, DropReason, ProcessState, ShardMetrics};
@@ -420,6 +422,13 @@ fn render_process(page: &mut Page, sources: &Sources<'_>) {
         "Shards of this process.",
         sources.shards.len(),
     );
+    let name = "simd_info";
+    page.family(
+        name,
+        Kind::Gauge,
+        "1 for the vector instructions that codecs and resamplers use.",
+    );
+    page.sample(name, &[("instructions", &Simd::detected())], 1);
     page.figure(
         "ready",
         Kind::Gauge,

@@ -52,6 +52,7 @@ const FAMILIES: &[&str] = &[
     "call_records gauge",
     "admin_connections gauge",
     "shards gauge",
+    "simd_info gauge",
     "ready gauge",
     "draining gauge",
     "unhealthy gauge",
@@ -108,10 +109,10 @@ fn every_series_is_there_at_zero_from_the_start() {
         .map(|line| line.rsplit_once(' ').unwrap())
         .collect();
     for (series, value) in &samples {
-        let expected = if *series == "clutchcall_shards" {
-            "2"
-        } else {
-            "0"
+        let expected = match series.split('{').next() {
+            Some("clutchcall_shards") => "2",
+            Some("clutchcall_simd_info") => "1",
+            _ => "0",
         };
         assert_eq!(*value, expected, "{series}");
     }
