@@ -16,7 +16,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use codecs::simd::Simd;
-use codecs::simd::Simd;
 use shards::ShardIndex;
 use shards::doorbell::{Doorbell, DoorbellListener};
 use shards::executor::{self, Executor, ExecutorError, ExecutorSettings, MemlockError, task};

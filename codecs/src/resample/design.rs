@@ -152,7 +152,7 @@ impl Filter {
         let lead_in = shape.decimation - 1 - last_due;
         let outputs = (0..shape.interpolation)
             .map(|output| {
-                let branches = (0..shape.decimation)
+                let branches: Box<[Branch]> = (0..shape.decimation)
                     .filter_map(|phase| branch(&prototype, output, phase, lead_in))
                     .collect();
                 as_copy(&branches, prototype.fraction_bits).unwrap_or(Output::Sum(branches))
@@ -203,8 +203,8 @@ fn branch(prototype: &Prototype, output: usize, phase: usize, lead_in: usize) ->
 }
 
 /// The one branch of an output that has a single coefficient, which is 1.
-fn as_copy(branches: &Box<[Branch]>, fraction_bits: u32) -> Option<Output> {
-    let [branch] = &**branches else {
+fn as_copy(branches: &[Branch], fraction_bits: u32) -> Option<Output> {
+    let [branch] = branches else {
         return None;
     };
     let is_copy = *branch.coefficients == [1 << fraction_bits, 0];

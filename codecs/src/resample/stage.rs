@@ -37,7 +37,7 @@ impl Stage {
     /// The most samples that `input_len` samples can give.
     pub fn output_len_max(&self, input_len: usize) -> usize {
         let shape = self.filter.shape;
-        (input_len + shape.decimation - 1) / shape.decimation * shape.interpolation
+        input_len.div_ceil(shape.decimation) * shape.interpolation
     }
 
     /// Takes all of `input`. Returns the samples written; what does not fit is dropped.

@@ -118,8 +118,7 @@ fn copies(window: &[i16]) -> [__m256i; VECTORS] {
     let (chunks, _) = window.as_chunks::<LANES>();
     let mut vectors = [_mm256_setzero_si256(); VECTORS];
     for (vector, samples) in vectors.iter_mut().zip(chunks) {
-        // SAFETY: the array is as long as the vector.
-        *vector = unsafe { _mm256_loadu_si256(samples.as_ptr().cast()) };
+        *vector = load(samples);
     }
     vectors
 }
@@ -162,18 +161,14 @@ macro_rules! sums_by {
                 window: &[i16],
                 pairs: &[[CoefficientPair; 2]],
             ) {
-                assert!(window.len() + 2 >= STEP_GROUPS + 2 * pairs.len());
                 let add = |$sum: __m256i, $samples: __m256i, $pair: __m256i| $added;
                 for (index, &[of_even, of_odd]) in pairs.iter().enumerate() {
                     let (of_even, of_odd) = (broadcast(of_even), broadcast(of_odd));
-                    let at = window.as_ptr().wrapping_add(2 * index);
-                    for vector in 0..VECTORS {
-                        // SAFETY: ends at most `STEP_GROUPS` samples after `at`, which is at most 2 * `pairs.len()` - 2
-                        // samples into the window: within it, as asserted at the top.
-                        let samples =
-                            unsafe { _mm256_loadu_si256(at.wrapping_add(vector * LANES).cast()) };
-                        even[vector] = add(even[vector], samples, of_even);
-                        odd[vector] = add(odd[vector], samples, of_odd);
+                    let (vectors, _) = window[2 * index..][..STEP_GROUPS].as_chunks::<LANES>();
+                    for ((even, odd), samples) in even.iter_mut().zip(&mut *odd).zip(vectors) {
+                        let samples = load(samples);
+                        *even = add(*even, samples, of_even);
+                        *odd = add(*odd, samples, of_odd);
                     }
                 }
             }
@@ -275,24 +270,19 @@ fn deinterleave_2(input: &[i16], a: &mut [i16], b: &mut [i16]) -> usize {
     );
     let (a, _) = a.as_chunks_mut::<LANES>();
     let (b, _) = b.as_chunks_mut::<LANES>();
-    let (blocks, _) = input.as_chunks::<{ 2 * LANES }>();
-    for ((a, b), block) in a.iter_mut().zip(b).zip(blocks) {
-        let load = |offset: usize| {
-            // SAFETY: `offset` is 0 or 16, and 16 samples from there are within the 32.
-            unsafe { _mm256_loadu_si256(block.as_ptr().wrapping_add(offset).cast()) }
-        };
+    let (vectors, _) = input.as_chunks::<LANES>();
+    let (blocks, _) = vectors.as_chunks::<2>();
+    for ((a, b), [first, second]) in a.iter_mut().zip(b).zip(blocks) {
         // In each quarter of both vectors now four of one phase.
-        let (low, high) = (
-            _mm256_shuffle_epi8(load(0), halves),
-            _mm256_shuffle_epi8(load(LANES), halves),
-        );
+        let first = _mm256_shuffle_epi8(load(first), halves);
+        let second = _mm256_shuffle_epi8(load(second), halves);
         store(
             a,
-            _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_unpacklo_epi64(low, high)),
+            _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_unpacklo_epi64(first, second)),
         );
         store(
             b,
-            _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_unpackhi_epi64(low, high)),
+            _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_unpackhi_epi64(first, second)),
         );
     }
     blocks.len() * LANES
@@ -371,6 +361,13 @@ fn order_of_8(order: [i8; 8]) -> __m256i {
         h,
         h + 1,
     )
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn load(samples: &[i16; LANES]) -> __m256i {
+    // SAFETY: the array is as long as the vector.
+    unsafe { _mm256_loadu_si256(samples.as_ptr().cast()) }
 }
 
 #[target_feature(enable = "avx2")]
