@@ -11,6 +11,7 @@
 mod g711;
 mod measure;
 mod opus;
+mod payloads;
 mod resamplers;
 mod speech;
 mod yardsticks;
@@ -30,7 +31,8 @@ fn main() -> ExitCode {
     println!(
         "CPU time of one thread for 20 ms of mono audio, the best of 5 passes, turn about. The first line is the yardstick."
     );
-    let missed = resamplers::run(&yardsticks) + g711::run() + opus::run(&yardsticks);
+    let missed =
+        resamplers::run(&yardsticks) + g711::run() + opus::run(&yardsticks) + payloads::run();
     println!("\nbars missed: {missed}");
     ExitCode::SUCCESS
 }
