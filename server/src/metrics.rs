@@ -212,6 +212,8 @@ pub struct ShardMetrics {
     pub frames_recovered_fec: Gauge,
     /// Nanoseconds in which the media task worked.
     pub busy_ns: Gauge,
+    /// 1 while our Opus encoders save CPU, because the media task hardly rests; else 0.
+    pub cpu_scarce: Gauge,
     /// Wake-ups of the media task.
     pub wakeups: Gauge,
     /// Times that the executor slept past its timers and had to be woken (see `shards`, pacemaker).

@@ -6,6 +6,7 @@ use crate::SampleRate;
 use opusic_sys as ffi;
 use std::ffi::c_int;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::ptr::NonNull;
 
 /// The bitrate that LBRR needs at complexity 0, enough for every expected loss.
@@ -23,14 +24,19 @@ pub const fn fec_bitrate_bps(rate: SampleRate) -> u32 {
     }
 }
 
+/// The lowest bitrate of Opus, in bits per second (RFC 6716 section 2.1.1).
+pub const BITRATE_MIN_BPS: u32 = 6_000;
+/// The highest, in bits per second (RFC 6716 section 2.1.1).
+pub const BITRATE_MAX_BPS: u32 = 510_000;
+
 /// How an encoder works. The constructors hold the measured knees: bits are cheaper than CPU, so all but the widest
-/// run at complexity 0.
+/// run at complexity 0. [`Policy`](super::Policy) changes it during a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EncoderConfig {
     /// Rate of the PCM. Use the source's own rate: an encoder at 48 kHz fed with upsampled telephone sound costs more
     /// and sounds worse at the same bitrate.
     pub sample_rate: SampleRate,
-    /// Average bits per second of the payload, 6 000 to 510 000 (RFC 6716 section 2.1.1).
+    /// Average bits per second of the payload, [`BITRATE_MIN_BPS`] to [`BITRATE_MAX_BPS`].
     pub bitrate_bps: u32,
     /// 0 (fast) to 10.
     pub complexity: u8,
@@ -72,6 +78,18 @@ impl EncoderConfig {
         }
     }
 
+    /// The knee of `rate`.
+    pub const fn for_rate(rate: SampleRate) -> Self {
+        match rate {
+            SampleRate::Hz8000 => Self::narrowband(),
+            SampleRate::Hz16000 => Self::wideband(),
+            SampleRate::Hz24000 | SampleRate::Hz48000 => Self {
+                sample_rate: rate,
+                ..Self::fullband()
+            },
+        }
+    }
+
     /// The same with LBRR, prepared for a loss of `expected_loss_pct`, and with the bits that this takes.
     pub const fn with_fec(self, expected_loss_pct: u8) -> Self {
         let needed_bps = fec_bitrate_bps(self.sample_rate);
@@ -87,12 +105,23 @@ impl EncoderConfig {
             ..self
         }
     }
+
+    /// The first value that is out of range.
+    fn check(&self) -> Result<(), OpusError> {
+        within(
+            "bitrate_bps",
+            self.bitrate_bps,
+            BITRATE_MIN_BPS..=BITRATE_MAX_BPS,
+        )?;
+        within("complexity", self.complexity.into(), 0..=10)?;
+        within("expected_loss_pct", self.expected_loss_pct.into(), 0..=100)
+    }
 }
 
 /// An Opus encoder for one mono stream. About 32 KB of state, all of it allocated by [`new`](Self::new).
 pub struct Encoder {
     state: NonNull<ffi::OpusEncoder>,
-    sample_rate: SampleRate,
+    config: EncoderConfig,
 }
 
 // SAFETY: the state is plain memory owned by this value alone; libopus keeps nothing per thread.
@@ -104,6 +133,7 @@ impl Encoder {
     /// # Errors
     /// [`OpusError::Setting`] for a value out of range, [`OpusError::OutOfMemory`].
     pub fn new(config: EncoderConfig) -> Result<Self, OpusError> {
+        config.check()?;
         let mut error: c_int = ffi::OPUS_OK;
         // SAFETY: plain values and a pointer to a live local that libopus writes before it returns.
         let state = unsafe {
@@ -116,19 +146,41 @@ impl Encoder {
         };
         count_from(error, 0)?;
         let state = NonNull::new(state).ok_or(OpusError::OutOfMemory)?;
-        let mut encoder = Self {
-            state,
-            sample_rate: config.sample_rate,
-        };
-        encoder.set_bitrate_bps(config.bitrate_bps)?;
-        encoder.set_complexity(config.complexity)?;
-        encoder.set_inband_fec(config.inband_fec, config.expected_loss_pct)?;
+        let mut encoder = Self { state, config };
+        encoder.set_all(&config)?;
         Ok(encoder)
     }
 
     /// Rate of the PCM that [`encode`](Self::encode) takes.
     pub fn sample_rate(&self) -> SampleRate {
-        self.sample_rate
+        self.config.sample_rate
+    }
+
+    /// How the encoder works now.
+    pub fn config(&self) -> EncoderConfig {
+        self.config
+    }
+
+    /// Works by `config` from the next packet on: all of it, or after an error as before.
+    ///
+    /// # Errors
+    /// [`OpusError::Setting`] for a value out of range, and for another sample rate than the encoder was made for.
+    pub fn apply(&mut self, config: &EncoderConfig) -> Result<(), OpusError> {
+        if config.sample_rate != self.config.sample_rate {
+            return Err(OpusError::Setting {
+                name: "sample_rate",
+                value: config.sample_rate.hz(),
+            });
+        }
+        config.check()?;
+        let before = self.config;
+        if let Err(refused) = self.set_all(config) {
+            // These were taken before.
+            let _as_before = self.set_all(&before);
+            return Err(refused);
+        }
+        self.config = *config;
+        Ok(())
     }
 
     /// Encodes one packet from `pcm`, which lasts 2.5, 5, 10, 20, 40, 60, 80, 100 or 120 ms. Returns the bytes written
@@ -137,13 +189,13 @@ impl Encoder {
     /// # Errors
     /// [`OpusError::FrameLength`], [`OpusError::OutputTooShort`].
     pub fn encode(&mut self, pcm: &[i16], packet: &mut [u8]) -> Result<usize, OpusError> {
-        let quantum = quantum_samples(self.sample_rate);
+        let quantum = quantum_samples(self.config.sample_rate);
         let is_frame_length = pcm.len().is_multiple_of(quantum)
             && matches!(pcm.len() / quantum, 1 | 2 | 4 | 8 | 16 | 24 | 32 | 40 | 48);
         if !is_frame_length {
             return Err(OpusError::FrameLength {
                 samples: pcm.len(),
-                rate: self.sample_rate,
+                rate: self.config.sample_rate,
             });
         }
         if packet.is_empty() {
@@ -162,49 +214,6 @@ impl Encoder {
             )
         };
         count_from(written, packet.len())
-    }
-
-    /// Changes the bitrate from the next packet on, 6 000 to 510 000 bits per second.
-    ///
-    /// # Errors
-    /// [`OpusError::Setting`].
-    pub fn set_bitrate_bps(&mut self, bitrate_bps: u32) -> Result<(), OpusError> {
-        const NAME: &str = "bitrate_bps";
-        within(NAME, bitrate_bps, 6_000, 510_000)?;
-        self.set(ffi::OPUS_SET_BITRATE_REQUEST, NAME, bitrate_bps)
-    }
-
-    /// Changes the complexity from the next packet on, 0 to 10.
-    ///
-    /// # Errors
-    /// [`OpusError::Setting`].
-    pub fn set_complexity(&mut self, complexity: u8) -> Result<(), OpusError> {
-        const NAME: &str = "complexity";
-        within(NAME, complexity.into(), 0, 10)?;
-        self.set(ffi::OPUS_SET_COMPLEXITY_REQUEST, NAME, complexity.into())
-    }
-
-    /// Turns LBRR on or off and says what loss to prepare for (percent). With an expected loss of 0 no LBRR is sent.
-    ///
-    /// # Errors
-    /// [`OpusError::Setting`].
-    pub fn set_inband_fec(
-        &mut self,
-        inband_fec: bool,
-        expected_loss_pct: u8,
-    ) -> Result<(), OpusError> {
-        const LOSS_NAME: &str = "expected_loss_pct";
-        within(LOSS_NAME, expected_loss_pct.into(), 0, 100)?;
-        self.set(
-            ffi::OPUS_SET_INBAND_FEC_REQUEST,
-            "inband_fec",
-            inband_fec.into(),
-        )?;
-        self.set(
-            ffi::OPUS_SET_PACKET_LOSS_PERC_REQUEST,
-            LOSS_NAME,
-            expected_loss_pct.into(),
-        )
     }
 
     /// Samples at the encoder's rate by which the decoded sound lags behind the input: the codec's own delay.
@@ -232,14 +241,48 @@ impl Encoder {
         unsafe { ffi::opus_encoder_ctl(self.state.as_ptr(), ffi::OPUS_RESET_STATE) };
     }
 
+    /// Gives libopus everything of `config`, which [`EncoderConfig::check`] has passed.
+    fn set_all(&mut self, config: &EncoderConfig) -> Result<(), OpusError> {
+        self.set(
+            ffi::OPUS_SET_BITRATE_REQUEST,
+            "bitrate_bps",
+            config.bitrate_bps,
+        )?;
+        self.set(
+            ffi::OPUS_SET_COMPLEXITY_REQUEST,
+            "complexity",
+            config.complexity.into(),
+        )?;
+        self.set(
+            ffi::OPUS_SET_INBAND_FEC_REQUEST,
+            "inband_fec",
+            config.inband_fec.into(),
+        )?;
+        self.set(
+            ffi::OPUS_SET_PACKET_LOSS_PERC_REQUEST,
+            "expected_loss_pct",
+            config.expected_loss_pct.into(),
+        )?;
+        // From complexity 7 on libopus looks for music itself, and what it takes for music has no LBRR.
+        let signal = if config.inband_fec {
+            ffi::OPUS_SIGNAL_VOICE
+        } else {
+            ffi::OPUS_AUTO
+        };
+        self.request(ffi::OPUS_SET_SIGNAL_REQUEST, signal)
+    }
+
     fn set(&mut self, request: c_int, name: &'static str, value: u32) -> Result<(), OpusError> {
         let argument =
             i32::try_from(value).map_err(|_too_large| OpusError::Setting { name, value })?;
+        self.request(request, argument)
+            .map_err(|_refused| OpusError::Setting { name, value })
+    }
+
+    fn request(&mut self, request: c_int, argument: i32) -> Result<(), OpusError> {
         // SAFETY: the state is live and ours alone; each request that this is called with takes one `opus_int32`.
         let returned = unsafe { ffi::opus_encoder_ctl(self.state.as_ptr(), request, argument) };
-        count_from(returned, 0)
-            .map(|_ok| ())
-            .map_err(|_refused| OpusError::Setting { name, value })
+        count_from(returned, 0).map(|_ok| ())
     }
 }
 
@@ -253,13 +296,13 @@ impl Drop for Encoder {
 impl fmt::Debug for Encoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Encoder")
-            .field("sample_rate", &self.sample_rate)
+            .field("config", &self.config)
             .finish_non_exhaustive()
     }
 }
 
-fn within(name: &'static str, value: u32, least: u32, most: u32) -> Result<(), OpusError> {
-    if (least..=most).contains(&value) {
+fn within(name: &'static str, value: u32, range: RangeInclusive<u32>) -> Result<(), OpusError> {
+    if range.contains(&value) {
         Ok(())
     } else {
         Err(OpusError::Setting { name, value })

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+use codecs::opus::{Conditions, Limits};
 use libfuzzer_sys::fuzz_target;
-use server::bridge::{Direction, DirectionOptions, Output, PAYLOAD_LEN_MAX, PacketKind, SinkPath};
+use server::bridge::{Direction, DirectionOptions, Output, PAYLOAD_LEN_MAX, PacketKind};
 use server::rtp::{MediaPacket, PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
 use server_fuzz::{Script, format};
 
@@ -87,10 +88,12 @@ fuzz_target!(|input: &[u8]| {
                 }
             }
             (7, [loss_pct, restart, ..]) => {
-                direction.adapt(&SinkPath {
-                    bitrate_max_bps: 250 * u32::from(*restart),
+                let conditions = Conditions {
+                    available_bps: 250 * u32::from(*restart),
                     loss_fraction: f64::from(*loss_pct) / 100.0,
-                });
+                    cpu_is_scarce: loss_pct & 1 != 0,
+                };
+                direction.adapt(&Limits::default(), &conditions);
                 if restart & 1 != 0 {
                     direction.reset_source();
                 }

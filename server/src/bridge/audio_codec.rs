@@ -10,8 +10,7 @@ use codecs::linear16;
 use codecs::opus;
 use codecs::plc::Concealer;
 
-use super::adaptation::{Adaptation, OpusSettings};
-use super::{BridgeError, Codec, SinkPath};
+use super::{BridgeError, Codec};
 
 /// A payload that can't be decoded, or a frame that can't be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +124,7 @@ impl AudioDecoder {
 pub(super) enum AudioEncoder {
     Opus {
         encoder: opus::Encoder,
-        adaptation: Adaptation,
+        policy: opus::Policy,
     },
     G711 {
         law: Law,
@@ -137,14 +136,11 @@ impl AudioEncoder {
     pub fn new(codec: Codec, rate: SampleRate) -> Result<Self, BridgeError> {
         Ok(match codec {
             Codec::Opus => {
-                let config = match rate {
-                    SampleRate::Hz8000 => opus::EncoderConfig::narrowband(),
-                    SampleRate::Hz16000 => opus::EncoderConfig::wideband(),
-                    SampleRate::Hz24000 | SampleRate::Hz48000 => opus::EncoderConfig::fullband(),
-                };
+                let policy = opus::Policy::new(rate);
+                let encoder = opus::Encoder::new(policy.config());
                 Self::Opus {
-                    adaptation: Adaptation::new(&config),
-                    encoder: opus::Encoder::new(config).map_err(|e| codec_error(codec, e))?,
+                    encoder: encoder.map_err(|error| codec_error(codec, error))?,
+                    policy,
                 }
             }
             Codec::Pcmu => Self::G711 { law: Law::Mu },
@@ -170,26 +166,19 @@ impl AudioEncoder {
         }
     }
 
-    /// Follows the path to the listener; only Opus can.
-    pub fn adapt(&mut self, path: &SinkPath) -> Result<(), CodecFault> {
-        let Self::Opus {
-            encoder,
-            adaptation,
-        } = self
-        else {
+    /// Follows the path to the listener, the operator and the CPU; only Opus can.
+    pub fn adapt(
+        &mut self,
+        limits: &opus::Limits,
+        conditions: &opus::Conditions,
+    ) -> Result<(), CodecFault> {
+        let Self::Opus { encoder, policy } = self else {
             return Ok(());
         };
-        let Some(OpusSettings {
-            bitrate_bps,
-            expected_loss_pct,
-        }) = adaptation.adapt(path)
-        else {
-            return Ok(());
-        };
-        encoder
-            .set_bitrate_bps(bitrate_bps)
-            .and_then(|()| encoder.set_inband_fec(expected_loss_pct > 0, expected_loss_pct))
-            .map_err(|_| CodecFault)
+        match policy.decide(limits, conditions) {
+            Some(config) => encoder.apply(&config).map_err(|_| CodecFault),
+            None => Ok(()),
+        }
     }
 }
 

@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use codecs::opus::{Conditions, Limits};
+
 use super::digits::Digits;
 use super::outbox::{Outbox, ReadyPacket};
 use super::reorder::{Content, WaitingPacket};
@@ -13,7 +15,7 @@ use super::sink_numbers::SinkNumbers;
 use super::source_sequence::{Arrival, Ordinal, SourceSequence};
 use super::timeline::{Placed, Position, Timeline};
 use super::transcoding::Transcoding;
-use super::{BridgeError, DirectionStatistics, Plan, SinkPath, StreamFormat};
+use super::{BridgeError, DirectionStatistics, Plan, StreamFormat};
 use crate::rtp::{DigitReceived, MediaPacket, PayloadType, RtpTimestamp, SequenceNumber};
 
 /// The longest payload that is taken or made, in bytes. Buffers for [`Direction::poll_output`] have this length.
@@ -186,11 +188,11 @@ impl Direction {
         self.held = held;
     }
 
-    /// Tells how the path to the sink is: an Opus encoder of ours follows with bitrate and in-band FEC. What passes
-    /// untouched is its source's to adapt.
-    pub fn adapt(&mut self, path: &SinkPath) {
+    /// Tells what the operator allows and how the path to the sink and the CPU are: an Opus encoder of ours follows with
+    /// bitrate, complexity and in-band FEC ([`codecs::opus::Policy`]). What passes untouched is its source's to adapt.
+    pub fn adapt(&mut self, limits: &Limits, conditions: &Conditions) {
         if let Some(transcoding) = &mut self.transcoding {
-            transcoding.adapt(path, &mut self.statistics);
+            transcoding.adapt(limits, conditions, &mut self.statistics);
         }
     }
 

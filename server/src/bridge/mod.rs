@@ -4,7 +4,6 @@
 //! in, packets come out; sockets, keys and RTCP belong to the legs. It is tuned for RTP to RTP: packets go on as they
 //! come, with honest timestamps and no jitter buffer.
 
-mod adaptation;
 mod audio_codec;
 mod digits;
 mod direction;
@@ -20,7 +19,6 @@ mod timeline;
 mod transcoder;
 mod transcoding;
 
-pub use adaptation::SinkPath;
 pub use direction::*;
 pub use direction_statistics::*;
 pub use format::*;

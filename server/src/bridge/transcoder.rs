@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use codecs::SampleRate;
+use codecs::opus::{Conditions, Limits};
 use codecs::resample::Resampler;
 
 use super::audio_codec::{AudioDecoder, AudioEncoder, CodecFault};
 use super::timeline::{Position, ticks};
-use super::{BridgeError, Codec, SinkPath};
+use super::{BridgeError, Codec};
 
 /// The longest packet that is decoded: an Opus packet can't be longer.
 const PACKET_MS_MAX: u32 = 120;
@@ -114,9 +115,9 @@ impl Transcoder {
         self.marker_due = true;
     }
 
-    /// The encoder follows the path to the sink.
-    pub fn adapt(&mut self, path: &SinkPath) -> Result<(), CodecFault> {
-        self.encoder.adapt(path)
+    /// The encoder follows the path to the sink, the operator and the CPU.
+    pub fn adapt(&mut self, limits: &Limits, conditions: &Conditions) -> Result<(), CodecFault> {
+        self.encoder.adapt(limits, conditions)
     }
 
     /// Decodes a packet that lies at `position`; with `marker` the frame that takes its begin gets the marker. Call

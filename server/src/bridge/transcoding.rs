@@ -5,12 +5,13 @@
 use std::time::{Duration, Instant};
 
 use codecs::SampleRate;
+use codecs::opus::{Conditions, Limits};
 
 use super::direction::CONCEALMENT_MAX;
 use super::reorder::{Content, ReorderQueue, WaitingPacket};
 use super::timeline::ticks;
 use super::transcoder::{EncodedFrame, Transcoder};
-use super::{BridgeError, Codec, DirectionStatistics, SinkPath};
+use super::{BridgeError, Codec, DirectionStatistics};
 
 /// What was done so far about the audio missing before the next packet.
 #[derive(Debug, Default)]
@@ -52,8 +53,13 @@ impl Transcoding {
         })
     }
 
-    pub fn adapt(&mut self, path: &SinkPath, statistics: &mut DirectionStatistics) {
-        if self.transcoder.adapt(path).is_err() {
+    pub fn adapt(
+        &mut self,
+        limits: &Limits,
+        conditions: &Conditions,
+        statistics: &mut DirectionStatistics,
+    ) {
+        if self.transcoder.adapt(limits, conditions).is_err() {
             statistics.codec_errors += 1;
         }
     }

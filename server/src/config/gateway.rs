@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use codecs::opus::Limits as OpusLimits;
+
 use super::PublicKey;
 use crate::id::{TenantId, TrunkId};
 
@@ -65,38 +67,9 @@ pub struct WebRtcConfig {
     pub dtls: DtlsVersions,
     /// Codecs that we answer, best first; default `["opus", "PCMU", "PCMA"]`.
     pub codecs: Vec<CodecName>,
-    /// What our Opus encoders may spend: `opus_bitrate_min_bps`, `opus_bitrate_max_bps`. A reload reaches running calls.
-    pub opus_bitrate: OpusBitrate,
-}
-
-/// Floor and ceiling of our Opus encoders, in bits per second of payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpusBitrate {
-    /// Never less, however little the path takes.
-    pub min_bps: u32,
-    /// Never more, however lossy the path is: FEC costs bits.
-    pub max_bps: u32,
-}
-
-impl OpusBitrate {
-    /// The lowest that Opus can do (RFC 6716 section 2.1.1).
-    pub const LOWEST_BPS: u32 = 6_000;
-    /// The highest that is of use for one channel.
-    pub const HIGHEST_BPS: u32 = 256_000;
-
-    /// What is spent on a path that takes `available_bps`.
-    pub fn clamp(self, available_bps: u32) -> u32 {
-        available_bps.min(self.max_bps).max(self.min_bps)
-    }
-}
-
-impl Default for OpusBitrate {
-    fn default() -> Self {
-        Self {
-            min_bps: 8_000,
-            max_bps: 48_000,
-        }
-    }
+    /// What our Opus encoders may spend: `opus_bitrate_min_bps`, `opus_bitrate_max_bps`, `opus_complexity_max`. A reload
+    /// reaches running calls.
+    pub opus: OpusLimits,
 }
 
 /// One entry of `ice_servers`.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::signature::Ed25519KeyPair;
+use codecs::opus;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -15,14 +16,21 @@ use super::report::Report;
 use super::section::{Located, Section};
 use super::tls::{TlsFileError, check_tls_files};
 use super::{
-    AdminConfig, CodecName, ConfigError, DtlsVersions, GatewayConfig, OpusBitrate, Secret,
-    ServerConfig, WebRtcConfig, ice_server_file, tenant_file, trunk_file,
+    AdminConfig, CodecName, ConfigError, DtlsVersions, GatewayConfig, Secret, ServerConfig,
+    WebRtcConfig, ice_server_file, tenant_file, trunk_file,
 };
 
 /// The most tenants in one file.
 const TENANTS_MAX: usize = 10_000;
 /// The most trunks in one file.
 const TRUNKS_MAX: usize = 10_000;
+
+/// The highest bitrate that is of use for one channel, in bits per second.
+const OPUS_BITRATE_HIGHEST_BPS: u32 = 256_000;
+/// Default of `opus_bitrate_min_bps`.
+const OPUS_BITRATE_MIN_BPS: u32 = 8_000;
+/// Default of `opus_bitrate_max_bps`.
+const OPUS_BITRATE_MAX_BPS: u32 = 48_000;
 
 /// How secrets of the environment are found: `std::env::var` outside tests.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -182,33 +190,38 @@ fn webrtc(mut section: Section<'_>, environment: Environment<'_>) -> WebRtcConfi
     if (1..codecs.len()).any(|index| codecs[..index].contains(&codecs[index])) {
         section.wrong_key("codecs", "names a codec twice");
     }
-    let opus_bitrate = opus_bitrate(&mut section);
+    let opus = opus(&mut section);
     section.finish();
     WebRtcConfig {
         advertised_ips,
         ice_servers,
         dtls,
         codecs,
-        opus_bitrate,
+        opus,
     }
 }
 
-fn opus_bitrate(section: &mut Section<'_>) -> OpusBitrate {
-    let allowed = OpusBitrate::LOWEST_BPS.into()..=OpusBitrate::HIGHEST_BPS.into();
-    let OpusBitrate { min_bps, max_bps } = OpusBitrate::default();
+fn opus(section: &mut Section<'_>) -> opus::Limits {
+    let allowed = opus::BITRATE_MIN_BPS.into()..=OPUS_BITRATE_HIGHEST_BPS.into();
     let mut bps =
         |key, default: u32| section.integer_or(key, allowed.clone(), default.into()) as u32;
-    let range = OpusBitrate {
-        min_bps: bps("opus_bitrate_min_bps", min_bps),
-        max_bps: bps("opus_bitrate_max_bps", max_bps),
-    };
-    if range.min_bps > range.max_bps {
+    let bitrate_min_bps = bps("opus_bitrate_min_bps", OPUS_BITRATE_MIN_BPS);
+    let bitrate_max_bps = bps("opus_bitrate_max_bps", OPUS_BITRATE_MAX_BPS);
+    if bitrate_min_bps > bitrate_max_bps {
         section.wrong_key(
             "opus_bitrate_min_bps",
-            format!("is above opus_bitrate_max_bps, which is {}", range.max_bps),
+            format!("is above opus_bitrate_max_bps, which is {bitrate_max_bps}"),
         );
     }
-    range
+    if !section.has("opus_complexity_max") {
+        section.record_default("opus_complexity_max", quote("0 up to 16 kHz, 5 above"));
+    }
+    let complexity_max = section.integer("opus_complexity_max", 0..=10);
+    opus::Limits {
+        bitrate_min_bps,
+        bitrate_max_bps,
+        complexity_max: complexity_max.map(|complexity| complexity.value as u8),
+    }
 }
 
 fn trunks<'a>(root: &mut Section<'a>) -> BTreeMap<crate::id::TrunkId, trunk_file::ReadTrunk<'a>> {

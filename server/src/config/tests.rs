@@ -254,7 +254,7 @@ fn unknown_keys_are_refused_with_a_guess() {
     files.assert_refused(
         "[webrtc]\nicecream = true\n",
         "gateway.toml:5:1: webrtc.icecream: unknown key; allowed: advertised_ips, ice_servers, dtls, codecs, \
-         opus_bitrate_min_bps, opus_bitrate_max_bps",
+         opus_bitrate_min_bps, opus_bitrate_max_bps, opus_complexity_max",
     );
     files.assert_refused(
         "[sever]\n",
@@ -267,6 +267,24 @@ fn the_floor_of_opus_is_not_above_its_ceiling() {
     Files::new().assert_refused(
         "[webrtc]\nopus_bitrate_min_bps = 24000\nopus_bitrate_max_bps = 16000\n",
         "gateway.toml:5:24: webrtc.opus_bitrate_min_bps: is above opus_bitrate_max_bps, which is 16000",
+    );
+}
+
+/// At the knees of the rates, unless the operator says otherwise.
+#[test]
+fn the_complexity_of_opus_is_the_operators() {
+    let files = Files::new();
+    for (line, complexity) in [
+        ("", None),
+        ("opus_complexity_max = 0", Some(0)),
+        ("opus_complexity_max = 10", Some(10)),
+    ] {
+        let (config, _) = files.read(&format!("{SERVER}[webrtc]\n{line}\n")).unwrap();
+        assert_eq!(config.webrtc.opus.complexity_max, complexity);
+    }
+    files.assert_refused(
+        "[webrtc]\nopus_complexity_max = 11\n",
+        "gateway.toml:5:23: webrtc.opus_complexity_max: 11 is out of range; allowed: a whole number from 0 to 10",
     );
 }
 

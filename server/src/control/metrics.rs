@@ -232,6 +232,12 @@ const SHARD_FIGURES: &[ShardFigure] = &[
         |s| s.metrics.frames_recovered_fec.value(),
     ),
     (
+        "cpu_scarce",
+        Kind::Gauge,
+        "1 while the media task hardly rests and Opus is encoded at complexity 0.",
+        |s| s.metrics.cpu_scarce.value(),
+    ),
+    (
         "wakeups_total",
         Kind::Counter,
         "Wake-ups of the media task.",

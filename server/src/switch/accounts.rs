@@ -3,6 +3,8 @@
 //! MOS is per listener: what the vendor's caller hears crosses the trunk's network into the bridge and the vendor's out
 //! of it, and the mirror image. An echo has no network of its own.
 
+use codecs::opus;
+
 use super::calls::Call;
 use super::{CallKey, Switch};
 use crate::bridge::{Plan, StreamFormat};
@@ -138,8 +140,7 @@ impl Legs {
             return MOS_OF_SILENCE;
         }
         let remote_loss_pct = to.statistics.remote_loss_fraction * 100.0;
-        // From there on our own encoder adds FEC.
-        let sends_fec = self.transcoded && remote_loss_pct >= 2.0;
+        let sends_fec = self.transcoded && to.statistics.remote_loss_fraction >= opus::FEC_LOSS_MIN;
         Path {
             source: section(&from, from.fec_recovers, loss_pct(&from.statistics)),
             sink: section(&to, sends_fec, remote_loss_pct),

@@ -3,10 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use codecs::opus::Conditions;
+
 use super::calls::{Call, HangUp};
 use super::mailbox::SessionEvent;
 use super::{CallKey, Switch};
-use crate::bridge::{DirectionStatistics, SinkPath};
+use crate::bridge::DirectionStatistics;
 use crate::call::q850::Q850Cause;
 use crate::fault::Fault;
 use crate::id::LegId;
@@ -54,7 +56,7 @@ impl Switch {
         })
     }
 
-    /// Our Opus encoders follow the paths to their listeners.
+    /// Our Opus encoders follow the paths to their listeners, and the CPU.
     pub(super) fn adapt(&mut self, now: Instant, key: CallKey) {
         let Some(call) = self.calls.get_mut(key.0) else {
             return;
@@ -63,27 +65,30 @@ impl Switch {
             .sessions
             .get(call.session.0)
             .and_then(|session| session.peer.as_ref());
-        let opus = self.settings.config.webrtc.opus_bitrate;
-        let to_vendor = peer.map(|peer| SinkPath {
-            bitrate_max_bps: opus.clamp(peer.available_bitrate_bps()),
+        let limits = self.settings.config.webrtc.opus;
+        let cpu_is_scarce = self.cpu_pressure.is_scarce();
+        let to_vendor = peer.map(|peer| Conditions {
+            available_bps: peer.available_bitrate_bps(),
             loss_fraction: peer.remote_loss(now),
+            cpu_is_scarce,
         });
         // What is encoded for an echo comes back untouched: the caller is its listener.
         let to_trunk = call
             .trunk
             .remote_loss(now)
             .map_or(to_vendor, |loss_fraction| {
-                Some(SinkPath {
-                    bitrate_max_bps: opus.max_bps,
+                Some(Conditions {
+                    available_bps: u32::MAX,
                     loss_fraction,
+                    cpu_is_scarce,
                 })
             });
         let Some(bridge) = &mut call.bridge else {
             return;
         };
-        for (leg, path) in [(LegId::VENDOR, to_vendor), (LegId::TRUNK, to_trunk)] {
-            if let (Some(route), Some(path)) = (bridge.route_towards_mut(leg), path) {
-                route.direction.adapt(&path);
+        for (leg, conditions) in [(LegId::VENDOR, to_vendor), (LegId::TRUNK, to_trunk)] {
+            if let (Some(route), Some(conditions)) = (bridge.route_towards_mut(leg), conditions) {
+                route.direction.adapt(&limits, &conditions);
             }
         }
     }

@@ -18,6 +18,7 @@ mod asks;
 mod call_setup;
 mod call_watch;
 mod calls;
+mod cpu_pressure;
 mod death;
 mod local_addresses;
 mod media;
@@ -50,6 +51,7 @@ use crate::settings::Settings;
 use crate::webrtc::PeerConfig;
 use asks::Asks;
 use calls::Call;
+use cpu_pressure::CpuPressure;
 use demux::Demux;
 use media::Way;
 use sessions::Session;
@@ -122,6 +124,8 @@ pub struct Switch {
     trunk_ports: TrunkPorts,
     /// Where bridges write payloads; one buffer for all.
     payload: Box<[u8]>,
+    /// Whether our Opus encoders must save CPU.
+    cpu_pressure: CpuPressure,
     /// Timers that are due now; kept so that firing allocates nothing.
     due: Vec<Timer>,
     /// The media loop sleeps on the doorbell, not on the tick.
@@ -177,6 +181,7 @@ impl SwitchHandle {
             trunk_sockets: SocketSet::new()?,
             trunk_ports: TrunkPorts::new(shard, shards),
             payload: vec![0; PAYLOAD_BYTES_MAX].into_boxed_slice(),
+            cpu_pressure: CpuPressure::default(),
             due: Vec::new(),
             idle: false,
             draining: false,
@@ -206,6 +211,17 @@ impl Switch {
     /// Something lives that needs the tick.
     fn is_busy(&self) -> bool {
         !self.calls.is_empty() || self.peers > 0
+    }
+
+    /// Looks how much of its time the media loop worked.
+    fn watch_cpu(&mut self, now: Instant) {
+        if self.idle {
+            self.cpu_pressure.rest();
+        } else {
+            self.cpu_pressure.look(now, self.metrics.busy_ns.value());
+        }
+        let scarce = self.cpu_pressure.is_scarce();
+        self.metrics.cpu_scarce.set(scarce.into());
     }
 
     /// Tells the gauges what lives here now.

@@ -53,6 +53,7 @@ pub async fn media_loop(
         let idle = {
             let mut switch = switch.0.borrow_mut();
             switch.idle = !switch.is_busy();
+            switch.watch_cpu(Instant::now());
             switch.publish_gauges();
             switch.metrics.oversleeps.set(shards::executor::kicks());
             switch.idle

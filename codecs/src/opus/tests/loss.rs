@@ -12,7 +12,7 @@ fn lbrr_is_there_when_it_should_be() {
     };
     // Syllables are three fifths of this voice, and each has its copy one packet later.
     for config in CONFIGS {
-        for complexity in [0, config.complexity] {
+        for complexity in [0, config.complexity, 10] {
             for expected_loss_pct in [1, 2, 3, 5, 6, 10, 20] {
                 let config = EncoderConfig {
                     complexity,
@@ -45,30 +45,6 @@ fn lbrr_is_there_when_it_should_be() {
             ..WITH_FEC
         }),
         0.0
-    );
-}
-
-#[test]
-fn lbrr_can_be_switched_on_during_a_call() {
-    let voice = changing_voice(SampleRate::Hz8000);
-    let mut encoder = Encoder::new(EncoderConfig::narrowband()).unwrap();
-    let mut packet = [0; PACKET_BYTES_MAX_20_MS];
-    let mut shares = [0, 0, 0];
-    for (index, frame) in voice.chunks_exact(160).take(120).enumerate() {
-        match index {
-            40 => {
-                encoder.set_bitrate_bps(32_000).unwrap();
-                encoder.set_inband_fec(true, 10).unwrap();
-            }
-            80 => encoder.set_inband_fec(false, 0).unwrap(),
-            _ => {}
-        }
-        let written = encoder.encode(frame, &mut packet).unwrap();
-        shares[index / 40] += usize::from(has_lbrr(&packet[..written]));
-    }
-    assert!(
-        shares[0] == 0 && shares[1] >= 20 && shares[2] <= 1,
-        "{shares:?}"
     );
 }
 

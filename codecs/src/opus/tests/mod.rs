@@ -3,6 +3,7 @@
 
 mod inspection;
 mod loss;
+mod policy;
 mod sound;
 
 use super::*;

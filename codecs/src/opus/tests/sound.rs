@@ -89,7 +89,11 @@ fn the_bitrate_follows_the_setting() {
     let mut encoder = Encoder::new(EncoderConfig::narrowband()).unwrap();
     let voice = changing_voice(SampleRate::Hz8000);
     let bytes_at = |encoder: &mut Encoder, bitrate_bps| {
-        encoder.set_bitrate_bps(bitrate_bps).unwrap();
+        let config = EncoderConfig {
+            bitrate_bps,
+            ..encoder.config()
+        };
+        encoder.apply(&config).unwrap();
         let mut packet = [0; PACKET_BYTES_MAX_20_MS];
         voice
             .chunks_exact(160)

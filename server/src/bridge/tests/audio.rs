@@ -1,6 +1,7 @@
 //! What is heard at the sink is what the source said.
 
 use codecs::g711::{self, Law};
+use codecs::opus::{Conditions, Encoder, EncoderConfig, Limits};
 
 use super::*;
 
@@ -185,10 +186,14 @@ fn a_sink_that_loses_packets_gets_fec() {
     let said = speech_like(16_000);
     for (frame, index) in said.chunks_exact(160).zip(0u32..) {
         if index == 50 {
-            harness.direction.adapt(&SinkPath {
-                bitrate_max_bps: 48_000,
-                loss_fraction: 0.08,
-            });
+            harness.direction.adapt(
+                &Limits::default(),
+                &Conditions {
+                    available_bps: 48_000,
+                    loss_fraction: 0.08,
+                    cpu_is_scarce: false,
+                },
+            );
         }
         harness.audio(index as u16, index * 160, &pcmu(frame));
         harness.pass(20);
@@ -200,4 +205,48 @@ fn a_sink_that_loses_packets_gets_fec() {
     };
     assert_eq!(with_fec(&harness.seen[..50]), 0);
     assert!(with_fec(&harness.seen[50..]) > 25);
+}
+
+/// What the operator allows and what the CPU has left reaches the encoder: its packets are those of an encoder that works
+/// like that from the start.
+#[test]
+fn the_operators_complexity_works_until_cpu_is_scarce() {
+    let said = speech_like(8_000);
+    let packets_at = |complexity| {
+        let mut encoder = Encoder::new(EncoderConfig {
+            complexity,
+            ..EncoderConfig::narrowband()
+        })
+        .unwrap();
+        said.chunks_exact(160).map(move |frame| {
+            let mut law = pcmu(frame);
+            let mut pcm = [0; 160];
+            g711::decode(Law::Mu, &law, &mut pcm);
+            law.resize(1_276, 0);
+            let len = encoder.encode(&pcm, &mut law).unwrap();
+            law.truncate(len);
+            law
+        })
+    };
+    for (cpu_is_scarce, complexity) in [(false, 6), (true, 0)] {
+        let mut harness = Harness::new(&format(Codec::Pcmu), &format(Codec::Opus));
+        let limits = Limits {
+            complexity_max: Some(6),
+            ..Limits::default()
+        };
+        let conditions = Conditions {
+            available_bps: u32::MAX,
+            loss_fraction: 0.0,
+            cpu_is_scarce,
+        };
+        harness.direction.adapt(&limits, &conditions);
+        for (frame, index) in said.chunks_exact(160).zip(0u32..) {
+            harness.audio(index as u16, index * 160, &pcmu(frame));
+            harness.pass(20);
+        }
+        assert_eq!(harness.seen.len(), 50);
+        for (seen, expected) in harness.seen.iter().zip(packets_at(complexity)) {
+            assert!(seen.payload == expected, "complexity {complexity}");
+        }
+    }
 }

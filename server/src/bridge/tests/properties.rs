@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use codecs::opus::{Conditions, Limits};
 use proptest::prelude::*;
 
 use super::*;
@@ -94,10 +95,14 @@ fn play(source: Codec, sink: Codec, forced: bool, arrivals: &[Arrival]) -> Harne
                 harness.drain();
             }
             20..22 => harness.direction.reset_source(),
-            22..24 => harness.direction.adapt(&SinkPath {
-                bitrate_max_bps: u32::from(arrival.control) * 1_000,
-                loss_fraction: f64::from(arrival.control - 22),
-            }),
+            22..24 => harness.direction.adapt(
+                &Limits::default(),
+                &Conditions {
+                    available_bps: u32::from(arrival.control) * 1_000,
+                    loss_fraction: f64::from(arrival.control - 22),
+                    cpu_is_scarce: arrival.control == 23,
+                },
+            ),
             _ => {}
         }
     }
