@@ -1,5 +1,5 @@
-//! What an Opus packet says about itself without decoding it (RFC 6716 section 3): table of contents, duration, and
-//! whether it carries a low-bitrate copy (LBRR) of the frame before it.
+//! What an Opus packet says about itself without decoding it (RFC 6716 section 3): table of contents, duration, its frames,
+//! and whether it carries a low-bitrate copy (LBRR) of the frame before it.
 //!
 //! Plain Rust, no libopus: safe on any bytes.
 
@@ -91,6 +91,16 @@ impl Toc {
     const fn frame_count_code(self) -> u8 {
         self.0 & 0x03
     }
+
+    /// Whether frames of both may be in one packet: all but the code is the same.
+    pub(super) const fn joins(self, other: Self) -> bool {
+        self.0 >> 2 == other.0 >> 2
+    }
+
+    /// The byte with another code.
+    pub(super) const fn with_code(self, code: u8) -> u8 {
+        self.0 & !0x03 | code & 0x03
+    }
 }
 
 /// Duration of a packet in samples at `rate`.
@@ -128,7 +138,8 @@ pub fn has_lbrr(packet: &[u8]) -> bool {
     if toc.mode() == Mode::Celt {
         return false;
     }
-    let Some(&flags) = first_frame(packet).and_then(<[u8]>::first) else {
+    let first_frame = frames(packet).ok().and_then(|mut frames| frames.next());
+    let Some(&flags) = first_frame.and_then(<[u8]>::first) else {
         return false;
     };
     // 10 ms frames have one VAD bit too; 60 ms have three.
@@ -148,32 +159,83 @@ const FRAME_COUNT_MASK: u8 = 0x3f;
 /// A frame is no longer than this (RFC 6716 section 3.4, R2).
 const FRAME_BYTES_MAX: usize = 1_275;
 
-/// The bytes of the first frame, `None` if the packet breaks the framing rules of RFC 6716 section 3.4. May be empty.
-fn first_frame(packet: &[u8]) -> Option<&[u8]> {
-    packet_duration_samples(packet, SampleRate::Hz48000).ok()?;
-    let toc = Toc::of(packet)?;
-    let body = packet.get(1..)?;
-    let (first_bytes, frames, last_bytes) = match toc.frame_count_code() {
-        0 => (body.len(), body, body.len()),
-        1 => {
-            let each_bytes = equal_parts(body.len(), 2)?;
-            (each_bytes, body, each_bytes)
-        }
-        2 => {
-            let (first_bytes, rest) = frame_length(body)?;
-            (first_bytes, rest, rest.len().checked_sub(first_bytes)?)
-        }
-        _ => several_frames(body)?,
-    };
-    if last_bytes > FRAME_BYTES_MAX {
-        return None;
-    }
-    frames.get(..first_bytes)
+/// The most frames of a packet: 120 ms of 2.5 ms each (RFC 6716 section 3.2.5).
+pub const FRAMES_MAX: usize = 48;
+
+/// The frames of a packet, in order and without padding: 1 to [`FRAMES_MAX`] of the duration that its [`Toc`] says. A frame may
+/// be empty, which is how DTX says that there is nothing new.
+///
+/// # Errors
+/// [`OpusError::InvalidPacket`] if it breaks a rule of RFC 6716 section 3.4.
+pub fn frames(packet: &[u8]) -> Result<Frames<'_>, OpusError> {
+    packet_duration_samples(packet, SampleRate::Hz48000)?;
+    split(packet).ok_or(OpusError::InvalidPacket)
 }
 
-/// The layout of a code 3 packet (RFC 6716 section 3.2.5), from its frame count byte on: length of the first frame, all
-/// frames, length of the last.
-fn several_frames(body: &[u8]) -> Option<(usize, &[u8], usize)> {
+/// See [`frames`].
+#[derive(Debug, Clone)]
+pub struct Frames<'a> {
+    /// Frames to come.
+    count: usize,
+    sizes: Sizes<'a>,
+    /// The bytes of the frames to come.
+    bytes: &'a [u8],
+}
+
+#[derive(Debug, Clone)]
+enum Sizes<'a> {
+    /// All frames are as long.
+    Equal(usize),
+    /// The lengths of all but the last, as they were sent; the last is what is left.
+    Told(&'a [u8]),
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.count = self.count.checked_sub(1)?;
+        let frame_bytes = match &mut self.sizes {
+            Sizes::Equal(frame_bytes) => *frame_bytes,
+            Sizes::Told(_) if self.count == 0 => self.bytes.len(),
+            Sizes::Told(lengths) => {
+                let (frame_bytes, rest) = frame_length(lengths)?;
+                *lengths = rest;
+                frame_bytes
+            }
+        };
+        let (frame, rest) = self.bytes.split_at_checked(frame_bytes)?;
+        self.bytes = rest;
+        Some(frame)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.count, Some(self.count))
+    }
+}
+
+impl ExactSizeIterator for Frames<'_> {}
+
+/// Checks the framing of a packet whose first two bytes are good.
+fn split(packet: &[u8]) -> Option<Frames<'_>> {
+    let toc = Toc::of(packet)?;
+    let body = packet.get(1..)?;
+    let frames = match toc.frame_count_code() {
+        0 => equal_frames(body, 1)?,
+        1 => equal_frames(body, 2)?,
+        2 => told_frames(body, 2)?,
+        _ => several_frames(body)?,
+    };
+    let is_in_bounds = match frames.sizes {
+        Sizes::Equal(frame_bytes) => frame_bytes <= FRAME_BYTES_MAX,
+        // Only the last can be longer: a length that is told has two bytes.
+        Sizes::Told(_) => frames.clone().last()?.len() <= FRAME_BYTES_MAX,
+    };
+    is_in_bounds.then_some(frames)
+}
+
+/// The layout of a code 3 packet (RFC 6716 section 3.2.5), from its frame count byte on.
+fn several_frames(body: &[u8]) -> Option<Frames<'_>> {
     let (&count_byte, mut rest) = body.split_first()?;
     let count = usize::from(count_byte & FRAME_COUNT_MASK);
     let is_vbr = count_byte & 0x80 != 0;
@@ -191,20 +253,36 @@ fn several_frames(body: &[u8]) -> Option<(usize, &[u8], usize)> {
         }
         rest = rest.get(..rest.len().checked_sub(padding_bytes)?)?;
     }
-    if !is_vbr {
-        let each_bytes = equal_parts(rest.len(), count)?;
-        return Some((each_bytes, rest, each_bytes));
+    if is_vbr {
+        told_frames(rest, count)
+    } else {
+        equal_frames(rest, count)
     }
-    let mut first_bytes = None;
-    let mut before_last_bytes = 0;
+}
+
+fn equal_frames(bytes: &[u8], count: usize) -> Option<Frames<'_>> {
+    Some(Frames {
+        count,
+        sizes: Sizes::Equal(equal_parts(bytes.len(), count)?),
+        bytes,
+    })
+}
+
+/// All lengths but the last, then the frames.
+fn told_frames(body: &[u8], count: usize) -> Option<Frames<'_>> {
+    let mut bytes = body;
+    let mut told_bytes = 0;
     for _ in 1..count {
-        let (frame_bytes, after) = frame_length(rest)?;
-        rest = after;
-        first_bytes.get_or_insert(frame_bytes);
-        before_last_bytes += frame_bytes;
+        let (frame_bytes, after) = frame_length(bytes)?;
+        bytes = after;
+        told_bytes += frame_bytes;
     }
-    let last_bytes = rest.len().checked_sub(before_last_bytes)?;
-    Some((first_bytes.unwrap_or(last_bytes), rest, last_bytes))
+    let lengths = body.get(..body.len() - bytes.len())?;
+    (told_bytes <= bytes.len()).then_some(Frames {
+        count,
+        sizes: Sizes::Told(lengths),
+        bytes,
+    })
 }
 
 /// One of `count` equal parts of `bytes`, if they are equal.

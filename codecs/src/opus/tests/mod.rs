@@ -4,6 +4,7 @@
 mod inspection;
 mod loss;
 mod policy;
+mod repacketizing;
 mod sound;
 
 use super::*;
