@@ -1,4 +1,5 @@
-//! What a receiver of digits tells, however they came: as named events ([`crate::telephone_event`]) or as tones.
+//! What a receiver of digits tells, however they came: as named events ([`crate::telephone_event`]) or as tones
+//! ([`crate::dtmf`]).
 
 /// A digit that a far end sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,8 +8,10 @@
 //! | [`resample`] | streaming conversion between the four sample rates |
 //! | [`linear16`] | 16-bit PCM to and from bytes in either byte order |
 //! | [`simd`] | which vector instructions are used |
-//! | [`level`] | the level of a frame in dBov (RFC 6464) |
+//! | [`level`] | levels in dBov, and the byte that RTP tells them in (RFC 6464) |
+//! | [`comfort_noise`] | silence described in a few bytes, and made again (RFC 3389) |
 //! | [`telephone_event`] | the bytes of RTP telephone-events (RFC 4733) |
+//! | [`dtmf`] | digits as tones, made and heard (ITU-T Q.23, Q.24) |
 //! | [`digit`] | what a receiver of digits tells |
 //! | [`red`] | redundant audio: copies of earlier frames in one RTP payload (RFC 2198) |
 //!
@@ -29,7 +31,9 @@
 //! All audio is mono `i16`. Everything allocates when it is made and never again; every type is `Send`, so a call may
 //! be set up on one thread and run on another.
 
+pub mod comfort_noise;
 pub mod digit;
+pub mod dtmf;
 pub mod g711;
 pub mod level;
 pub mod linear16;

@@ -2,7 +2,12 @@
 //! from C's allocator is not seen here; it has its whole state from the start.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+use codecs::comfort_noise::{
+    ComfortNoise, NoiseAnalyser, NoiseGenerator, ORDER_MAX, PAYLOAD_BYTES_MAX,
+};
+use codecs::dtmf::{ToneDetector, ToneGenerator, ToneLevels};
 use codecs::g711::{self, Law};
+use codecs::level::{AudioLevel, LevelMeter};
 use codecs::opus::{Decoder, Encoder, EncoderConfig, has_lbrr};
 use codecs::plc::Concealer;
 use codecs::resample::Resampler;
@@ -57,6 +62,35 @@ fn payloads_are_read_and_written_without_allocation() {
     assert_eq!(events.count(), 3);
     let _refused = red::RedPacket::parse(&[0xff; 9]).is_err();
     assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+}
+
+#[test]
+fn tones_noise_and_levels_allocate_nothing_once_made() {
+    for rate in SampleRate::ALL {
+        let mut generator = ToneGenerator::new(rate, ToneLevels::default());
+        let mut detector = ToneDetector::new(rate);
+        let mut analyser = NoiseAnalyser::new(rate, ORDER_MAX);
+        let mut noise = NoiseGenerator::new(rate, 1);
+        let mut meter = LevelMeter::new(rate, 20);
+        let mut pcm = vec![0; rate.samples(20)];
+        let mut payload = [0; PAYLOAD_BYTES_MAX];
+        let mut told = 0;
+        let before = ALLOCATIONS.with(Cell::get);
+        generator.start("0123456789*#ABCD", 60, 60).unwrap();
+        while generator.is_playing() {
+            let _samples = generator.fill(&mut pcm);
+            detector.process(&pcm, |_| told += 1);
+            analyser.process(&pcm);
+            meter.process(&pcm, |_| told += 1);
+            let bytes = analyser.describe().write(&mut payload).unwrap();
+            noise.update(&ComfortNoise::parse(&payload[..bytes]).unwrap());
+            noise.fill(&mut pcm);
+            let _byte = AudioLevel::of(&pcm, false).to_byte();
+        }
+        told += usize::from(detector.finish().is_some());
+        assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+        assert_eq!(told, 2 * 16 + 16 * 120 / 20);
+    }
 }
 
 #[test]
