@@ -64,6 +64,24 @@ pub const TEST_TOOLS: &[Tool] = &[
         program: "python3",
         package: "python3-venv",
     },
+    // PESQ is compiled when it is installed.
+    Tool {
+        program: "python3-config",
+        package: "python3-dev",
+    },
+    // Human speech for PESQ.
+    Tool {
+        program: "/usr/share/asterisk/sounds/en_US_f_Allison/demo-congrats.wav",
+        package: "asterisk-core-sounds-en-wav",
+    },
+    Tool {
+        program: "/usr/share/asterisk/sounds/fr_CA_f_June/demo-congrats.wav",
+        package: "asterisk-core-sounds-fr-wav",
+    },
+    Tool {
+        program: "/usr/share/asterisk/sounds/it_IT_m_Carlo/demo-congrats.wav",
+        package: "asterisk-core-sounds-it-wav",
+    },
     Tool {
         program: "valgrind",
         package: "valgrind",
@@ -107,6 +125,8 @@ const YARDSTICKS: &[(&str, &str)] = &[
 const MEMLOCK_KIB_MIN: u64 = 512;
 /// The version of aiortc that the tests were written against.
 const AIORTC: &str = "aiortc==1.16.0";
+/// What scores speech for the codecs' tests, and what that needs.
+const PESQ: [&str; 2] = ["pesq==0.0.4", "numpy==2.4.6"];
 
 /// Makes sure that `tools` are here.
 pub fn ensure(tools: &[Tool]) -> Outcome {
@@ -162,14 +182,14 @@ pub fn check_memlock() -> Outcome {
     }
 }
 
-/// A Python with aiortc, in a virtual environment under target/. Returns the interpreter.
+/// A Python with aiortc and PESQ, in a virtual environment under target/. Returns the interpreter.
 pub fn ensure_aiortc() -> Result<PathBuf, String> {
     let environment = run::target().join("test-peers").join("python");
     let python = environment.join("bin").join("python");
     if has_aiortc(&python) {
         return Ok(python);
     }
-    step("installing aiortc");
+    step("installing aiortc and PESQ");
     run(Command::new("python3")
         .args(["-m", "venv"])
         .arg(&environment))
@@ -186,7 +206,8 @@ pub fn ensure_aiortc() -> Result<PathBuf, String> {
             "--quiet",
             "--disable-pip-version-check",
         ])
-        .args([AIORTC, "websockets==15.0.1"]))?;
+        .args([AIORTC, "websockets==15.0.1"])
+        .args(PESQ))?;
     if has_aiortc(&python) {
         Ok(python)
     } else {
@@ -224,7 +245,7 @@ pub fn ensure_werift() -> Result<PathBuf, String> {
 
 fn has_aiortc(python: &Path) -> bool {
     let import = Command::new(python)
-        .args(["-c", "import aiortc, websockets"])
+        .args(["-c", "import aiortc, websockets, pesq"])
         .output();
     import.is_ok_and(|output| output.status.success())
 }
