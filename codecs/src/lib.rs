@@ -8,6 +8,7 @@
 //! | [`resample`] | streaming conversion between the four sample rates |
 //! | [`linear16`] | 16-bit PCM to and from bytes in either byte order |
 //! | [`simd`] | which vector instructions are used |
+//! | [`voice_activity`] | a gate that tells silence, so that it costs nothing |
 //! | [`level`] | levels in dBov, and the byte that RTP tells them in (RFC 6464) |
 //! | [`comfort_noise`] | silence described in a few bytes, and made again (RFC 3389) |
 //! | [`telephone_event`] | the bytes of RTP telephone-events (RFC 4733) |
@@ -44,6 +45,7 @@ pub mod resample;
 mod sample_rate;
 pub mod simd;
 pub mod telephone_event;
+pub mod voice_activity;
 
 pub use sample_rate::SampleRate;
 

@@ -204,6 +204,8 @@ pub struct ShardMetrics {
     pub trunk_packets_sent: Gauge,
     /// Packets decoded and encoded again.
     pub packets_transcoded: Gauge,
+    /// Of these, packets of silence that were not encoded.
+    pub packets_silent: Gauge,
     /// Packets forwarded without decoding.
     pub packets_passed_through: Gauge,
     /// 20 ms frames concealed.

@@ -3,12 +3,13 @@
 //! Encoder and decoder run at any of the four [`SampleRate`]s whatever the peer uses: an Opus packet has no sample
 //! rate of its own, so a leg at 8 kHz needs no resampler. Inspection of packets ([`Toc`], [`packet_duration_samples`],
 //! [`frames`], [`has_lbrr`]) and [`Repacketizer`] are plain Rust and safe on any bytes. [`Policy`] says how an encoder
-//! works for the path that its listener is on. Not here: DTX, stereo output, the neural extras of libopus (deep PLC,
+//! works for the path that its listener is on, and [`GatedEncoder`] rests while there is nothing to hear. Not here: libopus's own DTX, stereo output, the neural extras of libopus (deep PLC,
 //! DRED, OSCE), which cost more than a dense gateway can pay.
 
 mod decoder;
 mod encoder;
 mod error;
+mod gated;
 mod packet;
 mod policy;
 mod repacketizer;
@@ -16,6 +17,7 @@ mod repacketizer;
 pub use decoder::Decoder;
 pub use encoder::{BITRATE_MAX_BPS, BITRATE_MIN_BPS, Encoder, EncoderConfig, fec_bitrate_bps};
 pub use error::OpusError;
+pub use gated::{Encoded, GatedEncoder};
 pub use packet::{
     Bandwidth, FRAMES_MAX, Frames, Mode, Toc, frames, has_lbrr, packet_duration_samples,
 };

@@ -42,6 +42,16 @@ impl Toc {
         packet.first().copied().map(Self)
     }
 
+    /// The byte itself.
+    pub const fn byte(self) -> u8 {
+        self.0
+    }
+
+    /// Whether the packet is one frame (code 0, RFC 6716 section 3.2.2).
+    pub const fn is_single_frame(self) -> bool {
+        self.frame_count_code() == 0
+    }
+
     /// Configuration number, 0 to 31.
     pub const fn config(self) -> u8 {
         self.0 >> 3

@@ -31,6 +31,8 @@ pub struct Limits {
     pub bitrate_max_bps: u32,
     /// The complexity that every encoder works at while CPU is to be had, 0 to 10; none: the knee of its rate.
     pub complexity_max: Option<u8>,
+    /// Silence is not encoded ([`GatedEncoder`](super::GatedEncoder)).
+    pub voice_activity_gate: bool,
 }
 
 impl Default for Limits {
@@ -40,6 +42,7 @@ impl Default for Limits {
             bitrate_min_bps: BITRATE_MIN_BPS,
             bitrate_max_bps: BITRATE_MAX_BPS,
             complexity_max: None,
+            voice_activity_gate: true,
         }
     }
 }

@@ -21,6 +21,7 @@ mod resume;
 mod rtp_trunk;
 mod shards;
 mod shards_keys;
+mod silence;
 mod strangers;
 mod tokens;
 mod turn;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use codecs::SampleRate;
 use codecs::g711::{self, Law};
 use codecs::linear16;
-use codecs::opus;
+use codecs::opus::{self, Encoded};
 use codecs::plc::Concealer;
 
 use super::{BridgeError, Codec};
@@ -123,7 +123,7 @@ impl AudioDecoder {
 /// Samples to payloads of one codec.
 pub(super) enum AudioEncoder {
     Opus {
-        encoder: opus::Encoder,
+        encoder: opus::GatedEncoder,
         policy: opus::Policy,
     },
     G711 {
@@ -137,11 +137,11 @@ impl AudioEncoder {
         Ok(match codec {
             Codec::Opus => {
                 let policy = opus::Policy::new(rate);
-                let encoder = opus::Encoder::new(policy.config());
-                Self::Opus {
-                    encoder: encoder.map_err(|error| codec_error(codec, error))?,
-                    policy,
-                }
+                let mut encoder = opus::GatedEncoder::new(policy.config())
+                    .map_err(|error| codec_error(codec, error))?;
+                // Until the operator's word comes, a second later at most.
+                encoder.set_gated(false);
+                Self::Opus { encoder, policy }
             }
             Codec::Pcmu => Self::G711 { law: Law::Mu },
             Codec::Pcma => Self::G711 { law: Law::A },
@@ -149,21 +149,27 @@ impl AudioEncoder {
         })
     }
 
-    /// Encodes one frame into the front of `payload` and says how many bytes it took.
-    pub fn encode(&mut self, frame: &[i16], payload: &mut [u8]) -> Result<usize, CodecFault> {
-        match self {
-            Self::Opus { encoder, .. } => encoder.encode(frame, payload).map_err(|_| CodecFault),
+    /// Encodes one frame into the front of `payload`.
+    pub fn encode(&mut self, frame: &[i16], payload: &mut [u8]) -> Result<Encoded, CodecFault> {
+        let len = match self {
+            Self::Opus { encoder, .. } => {
+                return encoder.encode(frame, payload).map_err(|_| CodecFault);
+            }
             Self::G711 { law } => {
                 let payload = payload.get_mut(..frame.len()).ok_or(CodecFault)?;
                 g711::encode(*law, frame, payload);
-                Ok(payload.len())
+                payload.len()
             }
             Self::L16 => {
                 let payload = payload.get_mut(..frame.len() * 2).ok_or(CodecFault)?;
                 linear16::to_be_bytes(frame, payload);
-                Ok(payload.len())
+                payload.len()
             }
-        }
+        };
+        Ok(Encoded {
+            len,
+            is_silence: false,
+        })
     }
 
     /// Follows the path to the listener, the operator and the CPU; only Opus can.
@@ -175,6 +181,7 @@ impl AudioEncoder {
         let Self::Opus { encoder, policy } = self else {
             return Ok(());
         };
+        encoder.set_gated(limits.voice_activity_gate);
         match policy.decide(limits, conditions) {
             Some(config) => encoder.apply(&config).map_err(|_| CodecFault),
             None => Ok(()),

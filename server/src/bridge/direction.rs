@@ -318,6 +318,7 @@ impl Direction {
         let transcoding = self.transcoding.as_mut()?;
         let frame = transcoding.poll_frame(self.now?, payload, &mut self.statistics)?;
         self.statistics.transcoded += 1;
+        self.statistics.silent += u64::from(frame.is_silence);
         Some(Output::Packet {
             kind: PacketKind::Audio,
             marker: frame.marker,

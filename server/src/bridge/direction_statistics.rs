@@ -9,6 +9,8 @@ pub struct DirectionStatistics {
     pub passed: u64,
     /// Audio packets that were encoded for the sink.
     pub transcoded: u64,
+    /// Of these, packets of silence, which our Opus did not have to encode.
+    pub silent: u64,
     /// Stretches of audio of at most one packet's length that concealment made up.
     pub concealed: u64,
     /// Lost Opus frames that were recovered from the in-band FEC of the next packet.

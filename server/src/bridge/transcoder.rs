@@ -24,6 +24,8 @@ pub(super) struct EncodedFrame {
     pub position: Position,
     pub marker: bool,
     pub len: usize,
+    /// It was not encoded: there was nothing to hear.
+    pub is_silence: bool,
 }
 
 pub(super) struct Transcoder {
@@ -177,10 +179,11 @@ impl Transcoder {
             }
             None => self.head = Some(position + self.sink_ticks_of(self.frame_samples)),
         }
-        Some(encoded.map(|len| EncodedFrame {
+        Some(encoded.map(|encoded| EncodedFrame {
             position,
             marker,
-            len,
+            len: encoded.len,
+            is_silence: encoded.is_silence,
         }))
     }
 

@@ -67,8 +67,8 @@ pub struct WebRtcConfig {
     pub dtls: DtlsVersions,
     /// Codecs that we answer, best first; default `["opus", "PCMU", "PCMA"]`.
     pub codecs: Vec<CodecName>,
-    /// What our Opus encoders may spend: `opus_bitrate_min_bps`, `opus_bitrate_max_bps`, `opus_complexity_max`. A reload
-    /// reaches running calls.
+    /// What our Opus encoders may spend: `opus_bitrate_min_bps`, `opus_bitrate_max_bps`, `opus_complexity_max`,
+    /// `opus_voice_activity_gate`. A reload reaches running calls.
     pub opus: OpusLimits,
 }
 

@@ -217,10 +217,12 @@ fn opus(section: &mut Section<'_>) -> opus::Limits {
         section.record_default("opus_complexity_max", quote("0 up to 16 kHz, 5 above"));
     }
     let complexity_max = section.integer("opus_complexity_max", 0..=10);
+    let voice_activity_gate = section.flag_or("opus_voice_activity_gate", true);
     opus::Limits {
         bitrate_min_bps,
         bitrate_max_bps,
         complexity_max: complexity_max.map(|complexity| complexity.value as u8),
+        voice_activity_gate,
     }
 }
 

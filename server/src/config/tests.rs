@@ -254,7 +254,7 @@ fn unknown_keys_are_refused_with_a_guess() {
     files.assert_refused(
         "[webrtc]\nicecream = true\n",
         "gateway.toml:5:1: webrtc.icecream: unknown key; allowed: advertised_ips, ice_servers, dtls, codecs, \
-         opus_bitrate_min_bps, opus_bitrate_max_bps, opus_complexity_max",
+         opus_bitrate_min_bps, opus_bitrate_max_bps, opus_complexity_max, opus_voice_activity_gate",
     );
     files.assert_refused(
         "[sever]\n",
@@ -270,9 +270,9 @@ fn the_floor_of_opus_is_not_above_its_ceiling() {
     );
 }
 
-/// At the knees of the rates, unless the operator says otherwise.
+/// At the knees of the rates and with the gate, unless the operator says otherwise.
 #[test]
-fn the_complexity_of_opus_is_the_operators() {
+fn complexity_and_gate_of_opus_are_the_operators() {
     let files = Files::new();
     for (line, complexity) in [
         ("", None),
@@ -281,6 +281,10 @@ fn the_complexity_of_opus_is_the_operators() {
     ] {
         let (config, _) = files.read(&format!("{SERVER}[webrtc]\n{line}\n")).unwrap();
         assert_eq!(config.webrtc.opus.complexity_max, complexity);
+    }
+    for (line, gate) in [("", true), ("opus_voice_activity_gate = false", false)] {
+        let (config, _) = files.read(&format!("{SERVER}[webrtc]\n{line}\n")).unwrap();
+        assert_eq!(config.webrtc.opus.voice_activity_gate, gate);
     }
     files.assert_refused(
         "[webrtc]\nopus_complexity_max = 11\n",

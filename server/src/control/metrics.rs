@@ -214,6 +214,12 @@ const SHARD_FIGURES: &[ShardFigure] = &[
         |s| s.metrics.packets_transcoded.value(),
     ),
     (
+        "packets_silent_total",
+        Kind::Counter,
+        "Packets of silence, for which Opus did not have to encode.",
+        |s| s.metrics.packets_silent.value(),
+    ),
+    (
         "packets_passed_through_total",
         Kind::Counter,
         "Packets forwarded without decoding.",

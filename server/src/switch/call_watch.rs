@@ -124,6 +124,7 @@ pub(super) fn count_bridge(metrics: &ShardMetrics, call: &mut Call) {
 fn count_growth(metrics: &ShardMetrics, before: &DirectionStatistics, now: &DirectionStatistics) {
     let growth = |count: fn(&DirectionStatistics) -> u64| count(now).saturating_sub(count(before));
     metrics.packets_transcoded.add(growth(|of| of.transcoded));
+    metrics.packets_silent.add(growth(|of| of.silent));
     metrics.packets_passed_through.add(growth(|of| of.passed));
     metrics.frames_concealed.add(growth(|of| of.concealed));
     metrics

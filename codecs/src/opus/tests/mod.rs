@@ -1,6 +1,7 @@
 //! Encoder, decoder and packet inspection together, on sound and on garbage.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod gated;
 mod inspection;
 mod loss;
 mod policy;

@@ -69,6 +69,7 @@ fn path_and_operator_limit_the_bitrate_with_and_without_lbrr() {
         bitrate_min_bps: 8_000,
         bitrate_max_bps: 40_000,
         complexity_max: None,
+        voice_activity_gate: true,
     };
     for (available_bps, loss_fraction, expected) in [
         (u32::MAX, 0.0, None),
@@ -96,6 +97,7 @@ fn path_and_operator_limit_the_bitrate_with_and_without_lbrr() {
             bitrate_min_bps,
             bitrate_max_bps,
             complexity_max: None,
+            voice_activity_gate: true,
         };
         let config = policy.decide(&limits, &CLEAN).unwrap();
         assert_eq!(config.bitrate_bps, expected_bps);

@@ -250,3 +250,52 @@ fn the_operators_complexity_works_until_cpu_is_scarce() {
         }
     }
 }
+
+/// A silent source costs no encoder: packets of one byte go on in its place, without a gap, until there is something to hear.
+#[test]
+fn silence_is_sent_but_not_encoded() {
+    let voice = pcmu(&speech_like(8_000));
+    let silence = [Law::Mu.silence(); 160];
+    for gate in [true, false] {
+        let mut harness = Harness::new(&format(Codec::Pcmu), &format(Codec::Opus));
+        let limits = Limits {
+            voice_activity_gate: gate,
+            ..Limits::default()
+        };
+        let conditions = Conditions {
+            available_bps: u32::MAX,
+            loss_fraction: 0.0,
+            cpu_is_scarce: false,
+        };
+        harness.direction.adapt(&limits, &conditions);
+        let frames = std::iter::repeat_n(&silence[..], 100).chain(voice.chunks_exact(160));
+        for (frame, index) in frames.zip(0_u32..) {
+            harness.audio(index as u16, index * 160, frame);
+            harness.pass(20);
+        }
+        let seen = harness.audio_seen();
+        assert_eq!(seen.len(), 150);
+        for (packet, index) in seen.iter().zip(0_u32..) {
+            assert_eq!(
+                (packet.0, packet.1, packet.2),
+                (index as u16, index * 960, index == 0)
+            );
+        }
+        let silent = |from: usize, to: usize| {
+            harness.seen[from..to]
+                .iter()
+                .filter(|seen| seen.payload.len() == 1)
+                .count()
+        };
+        assert_eq!(harness.statistics().silent, silent(0, 150) as u64);
+        match gate {
+            true => assert!(silent(0, 100) > 75, "{} of 100", silent(0, 100)),
+            false => assert_eq!(silent(0, 100), 0),
+        }
+        assert_eq!(
+            silent(100, 150),
+            0,
+            "a voice is encoded from its first packet on"
+        );
+    }
+}

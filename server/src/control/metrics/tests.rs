@@ -25,6 +25,7 @@ const FAMILIES: &[&str] = &[
     "trunk_packets_received_total counter",
     "trunk_packets_sent_total counter",
     "packets_transcoded_total counter",
+    "packets_silent_total counter",
     "packets_passed_through_total counter",
     "frames_concealed_total counter",
     "frames_recovered_fec_total counter",
@@ -160,6 +161,7 @@ fn each_counter_shows_under_its_own_name() {
         ),
         (&shard.trunk_packets_sent, "trunk_packets_sent_total"),
         (&shard.packets_transcoded, "packets_transcoded_total"),
+        (&shard.packets_silent, "packets_silent_total"),
         (
             &shard.packets_passed_through,
             "packets_passed_through_total",
