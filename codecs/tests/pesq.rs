@@ -1,5 +1,5 @@
 //! How speech sounds after our Opus, by PESQ (ITU-T P.862, narrowband; the PyPI package `pesq`): one hop at 8 kHz, with losses
-//! and FEC, and through PCMU in the middle.
+//! and FEC, through PCMU in the middle, and with its pauses not encoded.
 //!
 //! The speech is human, Asterisk's prompts as Debian has them; a figure is the mean over them. The synthetic speech that goes
 //! through calls scores 0.1 to 0.3 less. `CLUTCHCALL_PYTHON` names the interpreter.
@@ -11,7 +11,7 @@
 
 use codecs::SampleRate;
 use codecs::g711::{self, Law};
-use codecs::opus::{Decoder, Encoder, EncoderConfig, has_lbrr};
+use codecs::opus::{Decoder, Encoder, EncoderConfig, GatedEncoder, has_lbrr};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -203,4 +203,57 @@ fn fec_at_10_percent_random_loss() {
     let (clean, lossy) = (at(0.0), at(0.1));
     println!("PESQ-NB with FEC: {clean:.3} without loss, {lossy:.3} at 10 % random loss");
     assert!(lossy >= 3.8, "{lossy:.3}");
+}
+
+/// The voice-activity gate leaves out pauses and nothing of the speech, with and without a background.
+#[test]
+fn the_gate_is_not_heard() {
+    for snr_db in [None, Some(30.0), Some(20.0)] {
+        let mut silent = 0;
+        let (mut gated, mut plain) = (Vec::new(), Vec::new());
+        for mut pcm in speech() {
+            if let Some(snr_db) = snr_db {
+                add_background(&mut pcm, snr_db);
+            }
+            let mut encoder = GatedEncoder::new(EncoderConfig::narrowband()).unwrap();
+            let packets: Vec<Vec<u8>> = pcm
+                .chunks_exact(FRAME)
+                .map(|frame| {
+                    let mut packet = vec![0; 1_276];
+                    let encoded = encoder.encode(frame, &mut packet).unwrap();
+                    packet.truncate(encoded.len);
+                    silent += usize::from(encoded.is_silence);
+                    packet
+                })
+                .collect();
+            plain.push((pcm.clone(), one_hop(&pcm)));
+            gated.push((pcm, decode(&packets, || false)));
+        }
+        let (plain, gated) = (pesq(&plain), pesq(&gated));
+        println!(
+            "PESQ-NB at {snr_db:?} dB SNR: {plain:.3}, with the gate {gated:.3}, {silent} packets of silence"
+        );
+        assert!(
+            gated >= plain - 0.05,
+            "{snr_db:?}: {gated:.3} against {plain:.3}"
+        );
+        // Below 30 dB the background of a usual voice is too loud to be left out.
+        assert!(silent > 50 || snr_db.is_some());
+    }
+}
+
+/// White noise so much below the speech.
+fn add_background(pcm: &mut [i16], snr_db: f64) {
+    let spoken: Vec<f64> = pcm
+        .iter()
+        .map(|&sample| f64::from(sample).powi(2))
+        .collect();
+    let rms = (spoken.iter().sum::<f64>() / spoken.len() as f64).sqrt();
+    // Evenly spread samples have a third of their peak's power.
+    let amplitude = rms * 10_f64.powf(-snr_db / 20.0) * 3_f64.sqrt();
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    for sample in pcm {
+        let noise = (2.0 * dice.throw() - 1.0) * amplitude;
+        *sample = (f64::from(*sample) + noise).clamp(-32_768.0, 32_767.0) as i16;
+    }
 }
