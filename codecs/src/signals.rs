@@ -62,7 +62,21 @@ pub fn snr_db(expected: &[i16], actual: &[i16]) -> f64 {
 /// Amplitude and SNR (dB) of the sine of `frequency_hz` in `pcm`, by least squares: whatever is not that sine is noise,
 /// so delay and gain do not count.
 pub fn sine_fit(rate: SampleRate, frequency_hz: f64, pcm: &[i16]) -> (f64, f64) {
-    let (mut ss, mut sc, mut cc, mut ys, mut yc, mut energy) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
+    let (sine, cosine, fitted) = least_squares(rate, frequency_hz, pcm);
+    let energy: f64 = pcm.iter().map(|&sample| f64::from(sample).powi(2)).sum();
+    let snr_db = 10.0 * (fitted / (energy - fitted).max(1e-9)).log10();
+    (sine.hypot(cosine), snr_db)
+}
+
+/// Phase of the sine of `frequency_hz` at the first sample of `pcm`, in radians, by least squares.
+pub fn sine_phase(rate: SampleRate, frequency_hz: f64, pcm: &[i16]) -> f64 {
+    let (sine, cosine, _) = least_squares(rate, frequency_hz, pcm);
+    cosine.atan2(sine)
+}
+
+/// Amplitudes of sine and cosine of `frequency_hz` that come nearest to `pcm`, and the energy that they make up.
+fn least_squares(rate: SampleRate, frequency_hz: f64, pcm: &[i16]) -> (f64, f64, f64) {
+    let (mut ss, mut sc, mut cc, mut ys, mut yc) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for (n, &sample) in pcm.iter().enumerate() {
         let (sin, cos) = (TAU * frequency_hz * n as f64 / f64::from(rate.hz())).sin_cos();
         let y = f64::from(sample);
@@ -71,32 +85,11 @@ pub fn sine_fit(rate: SampleRate, frequency_hz: f64, pcm: &[i16]) -> (f64, f64) 
         cc += cos * cos;
         ys += y * sin;
         yc += y * cos;
-        energy += y * y;
     }
     let determinant = ss * cc - sc * sc;
-    let (a, b) = (
-        (ys * cc - yc * sc) / determinant,
-        (yc * ss - ys * sc) / determinant,
-    );
-    let fitted = a * ys + b * yc;
-    (
-        a.hypot(b),
-        10.0 * (fitted / (energy - fitted).max(1e-9)).log10(),
-    )
-}
-
-/// Phase of the sine of `frequency_hz` at the first sample of `pcm`, in radians, by least squares.
-pub fn sine_phase(rate: SampleRate, frequency_hz: f64, pcm: &[i16]) -> f64 {
-    let (mut ss, mut sc, mut cc, mut ys, mut yc) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    for (n, &sample) in pcm.iter().enumerate() {
-        let (sin, cos) = (TAU * frequency_hz * n as f64 / f64::from(rate.hz())).sin_cos();
-        ss += sin * sin;
-        sc += sin * cos;
-        cc += cos * cos;
-        ys += f64::from(sample) * sin;
-        yc += f64::from(sample) * cos;
-    }
-    f64::atan2(yc * ss - ys * sc, ys * cc - yc * sc)
+    let sine = (ys * cc - yc * sc) / determinant;
+    let cosine = (yc * ss - ys * sc) / determinant;
+    (sine, cosine, sine * ys + cosine * yc)
 }
 
 /// Shift of `delayed` behind `reference` (0..`max_delay` samples) with the highest normalised correlation, and that
