@@ -35,6 +35,11 @@ const FEEDBACK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Packets that a fraction of loss is computed from at least.
 const LOSS_PACKETS_MIN: u32 = 10;
 
+/// We are quiet, and what fills the path is not ours, while we send less than this part of what we send while somebody speaks.
+const QUIET_SHARE: f64 = 0.5;
+/// What we sent while somebody spoke is remembered for so long: it halves in that time.
+const SPOKEN_HALF_LIFE: Duration = Duration::from_secs(60);
+
 /// Of the rate that a congested path delivers, what we send: the rest empties its queue.
 const BACK_OFF: f64 = 0.85;
 /// From one decrease to the next. The path's answer to the first comes after a round trip and a queue.
@@ -64,6 +69,8 @@ pub struct CongestionController {
     last_decrease: Option<Instant>,
     /// What passed when the path was congested last.
     congested_bps: f64,
+    /// What we send while somebody speaks.
+    spoken_bps: f64,
     last_control: Instant,
 }
 
@@ -78,6 +85,7 @@ impl CongestionController {
             last_feedback: None,
             last_decrease: None,
             congested_bps: 0.0,
+            spoken_bps: 0.0,
             last_control: now,
         }
     }
@@ -154,6 +162,8 @@ impl CongestionController {
     fn control(&mut self, now: Instant, queue: Option<Ticks>, loss: f64) {
         let elapsed = now.saturating_duration_since(self.last_control);
         self.last_control = now;
+        let faded = 0.5_f64.powf(elapsed.as_secs_f64() / SPOKEN_HALF_LIFE.as_secs_f64());
+        self.spoken_bps = self.sent_bps(now).max(self.spoken_bps * faded);
         let since_decrease = self
             .last_decrease
             .map(|last| now.saturating_duration_since(last));
@@ -179,19 +189,27 @@ impl CongestionController {
     }
 
     fn decrease(&mut self, now: Instant, is_queueing: bool, loss: f64) {
-        let passed_bps = match self.has_feedback(now) {
-            true => self.sent.delivered_bps(Ticks::of(RATE_WINDOW)),
+        let sent_bps = self.sent_bps(now);
+        let passed_bps = if sent_bps < QUIET_SHARE * self.spoken_bps.min(self.target_bps) {
+            // A pause in what is said: that little passed says nothing of what the path takes. If it takes less than a voice,
+            // the voice will show it.
+            self.spoken_bps
+        } else if self.has_feedback(now) {
+            self.sent.delivered_bps(Ticks::of(RATE_WINDOW))
+        } else {
             // Nothing tells what arrived.
-            false => {
-                let at = Ticks::since(self.epoch, now);
-                self.sent.sent_bps(at, Ticks::of(RATE_WINDOW)) * (1.0 - loss)
-            }
+            sent_bps * (1.0 - loss)
         };
         // Without a queue to empty, what passes is what the path takes.
         let factor = if is_queueing { BACK_OFF } else { 1.0 };
         self.set_target(self.target_bps.min(passed_bps * factor));
         self.last_decrease = Some(now);
         self.congested_bps = passed_bps;
+    }
+
+    fn sent_bps(&self, now: Instant) -> f64 {
+        let at = Ticks::since(self.epoch, now);
+        self.sent.sent_bps(at, Ticks::of(RATE_WINDOW))
     }
 
     fn set_target(&mut self, target_bps: f64) {

@@ -36,6 +36,8 @@ struct Link {
     drift: f64,
     dark: bool,
     feeds_back: bool,
+    /// The codec wants a byte a packet.
+    silent: bool,
     random: u64,
     arrivals: VecDeque<(Instant, SequenceNumber)>,
     feedback: VecDeque<(Instant, Vec<u8>)>,
@@ -59,6 +61,7 @@ impl Link {
             drift: 0.0,
             dark: false,
             feeds_back: true,
+            silent: false,
             random: 1,
             arrivals: VecDeque::new(),
             feedback: VecDeque::new(),
@@ -82,7 +85,12 @@ impl Link {
     fn send(&mut self) {
         let budget_bps = f64::from(self.controller.target_bps()) - (OVERHEAD_LEN * 8 * 50) as f64;
         let audio_bps = budget_bps.clamp(8_000.0, WANTED_BPS);
-        let len = OVERHEAD_LEN + (audio_bps / 400.0) as usize;
+        let audio_len = if self.silent {
+            1
+        } else {
+            (audio_bps / 400.0) as usize
+        };
+        let len = OVERHEAD_LEN + audio_len;
         let number = self.controller.next_sequence_number();
         self.controller.handle_sent(self.now, len);
         self.sent_bits += 8 * len as u64;
@@ -239,6 +247,44 @@ fn a_longer_path_that_nobody_told_is_a_queue_for_10_s_at_most() {
     link.one_way += Duration::from_millis(200);
     link.pass_s(40);
     assert_unlimited(&mut link, 5);
+}
+
+/// In a pause of the speaker others fill the path for a while: what passed then says nothing of what the voice may take.
+#[test]
+fn a_queue_during_silence_does_not_cost_the_voice_after_it() {
+    let mut link = Link::new();
+    link.pass_s(10);
+    link.silent = true;
+    link.pass_s(5);
+    link.one_way += Duration::from_millis(200);
+    link.pass_s(2);
+    link.one_way -= Duration::from_millis(200);
+    link.pass_s(3);
+    link.silent = false;
+    let sent_bps = link.pass_s(2);
+    // Backed off once, by 0.85, and no more.
+    assert!(sent_bps > 0.8 * wanted_bps(), "{sent_bps}");
+}
+
+/// And a path that became narrow meanwhile is obeyed by the voice that comes back.
+#[test]
+fn a_cap_that_came_in_silence_is_obeyed() {
+    for cap_bps in [40_000.0, 25_000.0, 18_000.0] {
+        let mut link = Link::new();
+        link.pass_s(10);
+        link.silent = true;
+        link.pass_s(5);
+        link.cap_bps = Some(cap_bps);
+        link.pass_s(5);
+        link.silent = false;
+        link.pass_s(3);
+        let sent_bps = link.pass_s(10);
+        // The codec's own floor takes 22.4 kb/s.
+        assert!(
+            sent_bps < f64::max(1.02 * cap_bps, 22_500.0),
+            "{sent_bps} of {cap_bps}"
+        );
+    }
 }
 
 #[test]
