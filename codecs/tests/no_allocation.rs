@@ -8,7 +8,7 @@ use codecs::comfort_noise::{
 use codecs::dtmf::{ToneDetector, ToneGenerator, ToneLevels};
 use codecs::g711::{self, Law};
 use codecs::level::{AudioLevel, LevelMeter};
-use codecs::opus::{Decoder, Encoder, EncoderConfig, has_lbrr};
+use codecs::opus::{Decoder, EncoderConfig, GatedEncoder, Repacketizer, has_lbrr};
 use codecs::plc::Concealer;
 use codecs::resample::Resampler;
 use codecs::{SampleRate, level, linear16, red, telephone_event};
@@ -96,7 +96,8 @@ fn tones_noise_and_levels_allocate_nothing_once_made() {
 #[test]
 fn a_second_of_audio_through_everything_allocates_nothing() {
     let rate = SampleRate::Hz8000;
-    let mut encoder = Encoder::new(EncoderConfig::narrowband().with_fec(10)).unwrap();
+    let mut encoder = GatedEncoder::new(EncoderConfig::narrowband().with_fec(10)).unwrap();
+    let mut repacketizer = Repacketizer::new(40);
     let mut decoder = Decoder::new(rate).unwrap();
     let mut concealer = Concealer::new(rate);
     let mut upsampler = Resampler::new(rate, SampleRate::Hz48000);
@@ -105,6 +106,7 @@ fn a_second_of_audio_through_everything_allocates_nothing() {
     let mut wide = [0; 960];
     let mut octets = [0; 320];
     let mut packet = [0; 1_276];
+    let mut wide_packet = [0; 2 * 1_276];
     let before = ALLOCATIONS.with(Cell::get);
     for index in 0..50 {
         for (n, sample) in pcm.iter_mut().enumerate() {
@@ -122,7 +124,10 @@ fn a_second_of_audio_through_everything_allocates_nothing() {
         linear16::to_be_bytes(&pcm, &mut octets);
         linear16::from_be_bytes(&octets, &mut pcm);
         let _level_dbov = level::rms_dbov(&pcm);
-        let written = encoder.encode(&pcm, &mut packet).unwrap();
+        let written = encoder.encode(&pcm, &mut packet).unwrap().len;
+        let _silence = encoder.encode(&[0; 160], &mut wide_packet).unwrap();
+        repacketizer.push(&packet[..written]).unwrap();
+        let _joined = repacketizer.pop(&mut wide_packet);
         if index % 10 == 9 {
             let _samples = decoder.conceal(&mut pcm).unwrap();
         } else if has_lbrr(&packet[..written]) {
