@@ -38,11 +38,11 @@ fn start() -> Gateway {
     Gateway::start(&setup).unwrap()
 }
 
-fn config(gateway: &Gateway) -> String {
+pub(crate) fn config(gateway: &Gateway) -> String {
     fs::read_to_string(gateway.file("gateway.toml")).unwrap()
 }
 
-fn write_config(gateway: &Gateway, text: &str) {
+pub(crate) fn write_config(gateway: &Gateway, text: &str) {
     fs::write(gateway.file("gateway.toml"), text).unwrap();
 }
 
@@ -51,7 +51,7 @@ fn reload(gateway: &Gateway) -> HttpAnswer {
 }
 
 #[track_caller]
-fn reload_ok(gateway: &Gateway) -> Value {
+pub(crate) fn reload_ok(gateway: &Gateway) -> Value {
     let answer = reload(gateway);
     assert_eq!(answer.status, 200, "{}", answer.body);
     let taken: Value = serde_json::from_str(&answer.body).unwrap();
