@@ -3,7 +3,7 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | [`g711`] | PCMU and PCMA (ITU-T G.711, bit-exact to G.191), and one to the other |
-//! | [`opus`] | a small safe wrapper over libopus: encoder, decoder, packet inspection (RFC 6716) |
+//! | [`opus`] | a small safe wrapper over libopus: encoder, decoder, packet inspection (RFC 6716), an encoder that rests in silence |
 //! | [`plc`] | concealment of lost PCM frames for codecs that have none (after G.711 Appendix I) |
 //! | [`resample`] | streaming conversion between the four sample rates |
 //! | [`linear16`] | 16-bit PCM to and from bytes in either byte order |
@@ -15,6 +15,32 @@
 //! | [`dtmf`] | digits as tones, made and heard (ITU-T Q.23, Q.24) |
 //! | [`digit`] | what a receiver of digits tells |
 //! | [`red`] | redundant audio: copies of earlier frames in one RTP payload (RFC 2198) |
+//!
+//! # A frame of a browser's sound as PCMU and as Opus
+//!
+//! ```
+//! use codecs::g711::{self, Law};
+//! use codecs::opus::{EncoderConfig, GatedEncoder, OpusError, PACKET_BYTES_MAX_20_MS};
+//! use codecs::{SampleRate, resample::Resampler};
+//!
+//! fn main() -> Result<(), OpusError> {
+//!     let mut resampler = Resampler::new(SampleRate::Hz48000, SampleRate::Hz8000);
+//!     let mut encoder = GatedEncoder::new(EncoderConfig::narrowband())?;
+//!
+//!     // For every 20 ms:
+//!     let wide = [0; 960];
+//!     let mut pcm = [0; 160];
+//!     assert_eq!(resampler.process(&wide, &mut pcm), 160);
+//!     let mut octets = [0; 160];
+//!     assert_eq!(g711::encode(Law::Mu, &pcm, &mut octets), 160);
+//!     let mut packet = [0; PACKET_BYTES_MAX_20_MS];
+//!     let encoded = encoder.encode(&pcm, &mut packet)?;
+//!     assert!(encoded.len > 0 && !encoded.is_silence);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! libopus is built from source with the crate: cmake and a C compiler are needed, nothing else.
 //!
 //! # What it costs
 //!

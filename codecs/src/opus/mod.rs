@@ -3,8 +3,9 @@
 //! Encoder and decoder run at any of the four [`SampleRate`]s whatever the peer uses: an Opus packet has no sample
 //! rate of its own, so a leg at 8 kHz needs no resampler. Inspection of packets ([`Toc`], [`packet_duration_samples`],
 //! [`frames`], [`has_lbrr`]) and [`Repacketizer`] are plain Rust and safe on any bytes. [`Policy`] says how an encoder
-//! works for the path that its listener is on, and [`GatedEncoder`] rests while there is nothing to hear. Not here: libopus's own DTX, stereo output, the neural extras of libopus (deep PLC,
-//! DRED, OSCE), which cost more than a dense gateway can pay.
+//! works for the path that its listener is on, and [`GatedEncoder`] rests while there is nothing to hear. Not here:
+//! libopus's own DTX, stereo output, the neural extras of libopus (deep PLC, DRED, OSCE), which cost more than a dense
+//! gateway can pay.
 
 mod decoder;
 mod encoder;
