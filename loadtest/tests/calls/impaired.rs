@@ -248,12 +248,15 @@ fn assert_repairs(gateway: &Gateway, record: &Value, from_caller: &Tally, from_p
         (lost - 5..lost + 15).contains(&of_caller),
         "{of_caller} of {lost}"
     );
+    assert!(
+        fec_of_caller > lost / 3,
+        "FEC brought back {fec_of_caller} of {lost}"
+    );
     let lost = from_peer.lost();
     assert!(
         (lost - 5..lost + 5).contains(&made_up_of_peer),
         "{made_up_of_peer} of {lost}"
     );
-    assert!(fec_of_caller > lost / 3, "FEC brought back {fec_of_caller}");
     assert_eq!(fec_of_peer, 0, "G.711 has no FEC");
 
     let metrics = gateway.metrics().unwrap();
