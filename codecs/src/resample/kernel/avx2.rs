@@ -8,12 +8,12 @@
 use super::{Branch, Filter, Output, STEP_GROUPS, Windows, scalar};
 use crate::resample::design::CoefficientPair;
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_storeu_si128, _mm256_add_epi32, _mm256_blend_epi16,
-    _mm256_castsi256_si128, _mm256_dpwssd_avx_epi32, _mm256_extracti128_si256, _mm256_loadu_si256,
-    _mm256_loadu2_m128i, _mm256_madd_epi16, _mm256_packs_epi32, _mm256_permute2x128_si256,
-    _mm256_permute4x64_epi64, _mm256_set1_epi32, _mm256_setr_epi8, _mm256_setzero_si256,
-    _mm256_shuffle_epi8, _mm256_srai_epi32, _mm256_storeu_si256, _mm256_unpackhi_epi16,
-    _mm256_unpackhi_epi64, _mm256_unpacklo_epi16, _mm256_unpacklo_epi64,
+    __m128i, __m256i, _mm_setr_epi16, _mm_storeu_si128, _mm256_add_epi32, _mm256_blend_epi16,
+    _mm256_broadcastsi128_si256, _mm256_castsi256_si128, _mm256_dpwssd_avx_epi32,
+    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_loadu2_m128i, _mm256_madd_epi16,
+    _mm256_packs_epi32, _mm256_permute2x128_si256, _mm256_permute4x64_epi64, _mm256_set1_epi32,
+    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srai_epi32, _mm256_storeu_si256,
+    _mm256_unpackhi_epi16, _mm256_unpackhi_epi64, _mm256_unpacklo_epi16, _mm256_unpacklo_epi64,
 };
 
 /// Samples of a vector.
@@ -188,10 +188,7 @@ sums_by!(fused, "avx2,avxvnni", |sum, samples, pair| {
 #[inline]
 fn to_samples(even: __m256i, odd: __m256i) -> __m256i {
     // Packed, each half of a vector has four even groups and then four odd ones.
-    let zip = _mm256_setr_epi8(
-        0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15, //
-        0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15,
-    );
+    let zip = order_of_8([0, 4, 1, 5, 2, 6, 3, 7]);
     _mm256_shuffle_epi8(_mm256_packs_epi32(even, odd), zip)
 }
 
@@ -264,10 +261,7 @@ pub(super) fn deinterleave(input: &[i16], phases: &mut [&mut [i16]]) {
 #[target_feature(enable = "avx2")]
 #[inline]
 fn deinterleave_2(input: &[i16], a: &mut [i16], b: &mut [i16]) -> usize {
-    let halves = _mm256_setr_epi8(
-        0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15, //
-        0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15,
-    );
+    let halves = order_of_8([0, 2, 4, 6, 1, 3, 5, 7]);
     let (a, _) = a.as_chunks_mut::<LANES>();
     let (b, _) = b.as_chunks_mut::<LANES>();
     let (vectors, _) = input.as_chunks::<LANES>();
@@ -325,42 +319,10 @@ fn deinterleave_3(input: &[i16], a: &mut [i16], b: &mut [i16], c: &mut [i16]) ->
 /// A shuffle within each half of a vector: sample `order[n]` of 8 goes to place n.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn order_of_8(order: [i8; 8]) -> __m256i {
-    let [a, b, c, d, e, f, g, h] = order.map(|sample| 2 * sample);
-    _mm256_setr_epi8(
-        a,
-        a + 1,
-        b,
-        b + 1,
-        c,
-        c + 1,
-        d,
-        d + 1,
-        e,
-        e + 1,
-        f,
-        f + 1,
-        g,
-        g + 1,
-        h,
-        h + 1, //
-        a,
-        a + 1,
-        b,
-        b + 1,
-        c,
-        c + 1,
-        d,
-        d + 1,
-        e,
-        e + 1,
-        f,
-        f + 1,
-        g,
-        g + 1,
-        h,
-        h + 1,
-    )
+fn order_of_8(order: [u8; 8]) -> __m256i {
+    let bytes = order.map(|sample| i16::from_le_bytes([2 * sample, 2 * sample + 1]));
+    let [a, b, c, d, e, f, g, h] = bytes;
+    _mm256_broadcastsi128_si256(_mm_setr_epi16(a, b, c, d, e, f, g, h))
 }
 
 #[target_feature(enable = "avx2")]
