@@ -36,6 +36,7 @@ pub mod metrics;
 pub mod rtp;
 pub mod serve;
 pub mod settings;
+pub mod srtp;
 pub mod switch;
 pub mod trunk;
 pub mod vendors;

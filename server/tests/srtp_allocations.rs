@@ -11,7 +11,7 @@ use server::rtp::{
     NtpTime, PayloadType, RtcpSession, RtcpSessionConfig, RtpHeader, RtpPacket, RtpTimestamp,
     SequenceNumber, Ssrc, TRANSPORT_FEEDBACK_LEN_MAX, TransportFeedbackRecorder,
 };
-use server::webrtc::srtp::{Profile, ReceiveContext, SendContext, SrtpKeys};
+use server::srtp::{Profile, ReceiveContext, SendContext, SrtpKeys};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };

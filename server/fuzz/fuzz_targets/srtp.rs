@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use server::rtp::header_len;
-use server::webrtc::srtp::{
+use server::srtp::{
     PROTECTION_OVERHEAD_MAX, Profile, ReceiveContext, SendContext, SrtpError, SrtpKeys,
 };
 use server_fuzz::Script;

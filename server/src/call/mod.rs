@@ -7,7 +7,9 @@ pub mod mos;
 pub mod q850;
 mod record;
 pub mod rings;
+mod trunk_media;
 
 pub use event::*;
 pub use machine::*;
 pub use record::*;
+pub use trunk_media::*;

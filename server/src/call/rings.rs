@@ -6,10 +6,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::bridge::StreamFormat;
 use crate::call::q850::Q850Cause;
-use crate::call::{CallEvent, CallRecord};
-use crate::config::EchoCodec;
+use crate::call::{CallEvent, CallRecord, TrunkMedia};
 use crate::fault::{Fault, Refusal};
 use crate::id::{CallSid, TenantId, TrunkId};
 use crate::settings::Settings;
@@ -125,20 +123,4 @@ pub enum TrunkProgress {
     HungUp(Q850Cause),
     /// The far end put us on hold, or took us back.
     Hold(bool),
-}
-
-/// The media that a trunk leg agreed on.
-#[derive(Debug, Clone)]
-pub enum TrunkMedia {
-    /// Our own echo.
-    Echo(EchoCodec),
-    /// RTP with a far end.
-    Rtp {
-        /// Its RTP address from the SDP (or the configuration).
-        remote: SocketAddr,
-        /// RTCP on the same port.
-        rtcp_mux: bool,
-        /// What both sides send; payload types may differ per direction once SIP brings them.
-        format: StreamFormat,
-    },
 }

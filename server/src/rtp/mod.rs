@@ -10,6 +10,7 @@ mod rtcp_writer;
 mod sequence;
 mod session;
 mod statistics;
+mod stream_direction;
 mod telephone_event;
 mod transport_cc;
 
@@ -27,5 +28,6 @@ pub use rtcp_writer::RtcpWriter;
 pub use sequence::*;
 pub use session::*;
 pub use statistics::*;
+pub use stream_direction::*;
 pub use telephone_event::*;
 pub use transport_cc::*;

@@ -16,7 +16,7 @@ use super::calls::HangUp;
 use super::{CallKey, DATAGRAM_BYTES_MAX, Switch, entropy, ntp_now};
 use crate::bridge::StreamFormat;
 use crate::call::q850::Q850Cause;
-use crate::call::rings::TrunkMedia;
+use crate::call::{RtpMedia, TrunkMedia};
 use crate::config::{EchoCodec, TrunkConfig, TrunkKind};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::metrics::{DropReason, ShardMetrics};
@@ -314,15 +314,17 @@ impl Switch {
         };
         call.trunk.leg = match media {
             TrunkMedia::Echo(codec) => TrunkLeg::Echo(codec),
-            TrunkMedia::Rtp {
-                remote,
-                rtcp_mux,
-                format,
-            } => {
+            TrunkMedia::Rtp(media) => {
+                let RtpMedia {
+                    remote,
+                    remote_rtcp,
+                    sends,
+                    ..
+                } = *media;
                 let config = RtpLegConfig {
                     remote,
-                    rtcp_mux,
-                    format,
+                    rtcp_mux: remote_rtcp.is_none(),
+                    format: sends,
                     entropy: entropy(),
                 };
                 TrunkLeg::Rtp(Box::new(RtpLeg::new(config, now)))

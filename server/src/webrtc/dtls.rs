@@ -12,8 +12,8 @@ use aws_lc_rs::digest;
 use dimpl::{Config, Dtls, DtlsCertificate, Output, ProtocolVersion};
 use thiserror::Error;
 
-use super::srtp::{DtlsSrtpKeys, Profile, SrtpKeys};
 use crate::config::DtlsVersions;
+use crate::srtp::{DtlsSrtpKeys, Profile, SrtpKeys};
 
 /// From the first ClientHello to the keys.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -7,7 +7,6 @@ pub mod dtls;
 pub mod ice_lite;
 mod peer;
 pub mod sdp;
-pub mod srtp;
 pub mod stun;
 
 pub use peer::*;

@@ -1,6 +1,6 @@
 //! The echo trunk's far end: it answers at once.
 
-use crate::call::rings::TrunkMedia;
+use crate::call::TrunkMedia;
 use crate::config::EchoCodec;
 
 /// What the echo brings to the call.

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 
 use crate::bridge::{Codec, StreamFormat, TelephoneEventFormat};
 use crate::call::q850::Q850Cause;
-use crate::call::rings::{TrunkDial, TrunkMedia};
+use crate::call::rings::TrunkDial;
+use crate::call::{RtpMedia, TrunkMedia};
 use crate::config::{CodecName, TrunkConfig};
 use crate::fault::{Fault, Refusal, RefusalCode};
-use crate::rtp::PayloadType;
+use crate::rtp::{PayloadType, StreamDirection};
 
 /// Static payload types of RFC 3551 table 4.
 const PCMU_PAYLOAD_TYPE: PayloadType = PayloadType(0);
@@ -37,11 +38,16 @@ pub(super) fn answer(
         return Err(Refusal::new(RefusalCode::NotFound, Fault::Config, message)
             .with_cause(Q850Cause::BEARER_NOT_IMPLEMENTED));
     };
-    Ok(TrunkMedia::Rtp {
+    let format = format_of(*codec);
+    let rtcp = SocketAddr::new(remote.ip(), remote.port().saturating_add(1));
+    Ok(TrunkMedia::Rtp(Box::new(RtpMedia {
         remote,
-        rtcp_mux,
-        format: format_of(*codec),
-    })
+        remote_rtcp: (!rtcp_mux).then_some(rtcp),
+        sends: format,
+        receives: format,
+        direction: StreamDirection::SendRecv,
+        srtp: None,
+    })))
 }
 
 fn format_of(codec: CodecName) -> StreamFormat {

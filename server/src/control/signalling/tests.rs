@@ -6,7 +6,7 @@
 use super::super::fixtures::{call, config, set_trunk, trunk};
 use super::*;
 use crate::bridge::Codec;
-use crate::call::rings::TrunkMedia;
+use crate::call::TrunkMedia;
 use crate::config::{CodecName, EchoCodec};
 
 fn dial(signalling: &mut Signalling, name: &str, local_rtp: Option<&str>) -> TrunkProgress {
@@ -54,16 +54,13 @@ fn a_fixed_peer_answers_at_once_in_the_trunks_first_codec() {
         Arc::make_mut(desk_phone).codec_preferences = vec![name, CodecName::Pcmu];
         let mut signalling = Signalling::new(&config);
         let progress = dial(&mut signalling, "desk-phone", Some("192.0.2.1:16384"));
-        let TrunkProgress::Answered(TrunkMedia::Rtp {
-            remote,
-            rtcp_mux,
-            format,
-        }) = progress
-        else {
+        let TrunkProgress::Answered(TrunkMedia::Rtp(media)) = progress else {
             panic!("an answer was due, not {progress:?}");
         };
-        assert_eq!(remote, "192.0.2.7:4000".parse().unwrap());
-        assert!(!rtcp_mux);
+        assert_eq!(media.remote, "192.0.2.7:4000".parse().unwrap());
+        assert_eq!(media.remote_rtcp, Some("192.0.2.7:4001".parse().unwrap()));
+        assert_eq!(media.sends, media.receives);
+        let format = media.sends;
         assert_eq!(
             (format.codec, format.payload_type.0, format.ptime_ms),
             (codec, payload_type, 20)

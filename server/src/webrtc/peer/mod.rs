@@ -17,17 +17,17 @@ use super::congestion::CongestionController;
 use super::dtls::{DtlsEvent, DtlsServer};
 use super::ice_lite::{IceCredentials, IceEvent, IceLite};
 use super::sdp::{
-    AnswerIdentity, CANDIDATES_MAX, Direction, NegotiatedAudio, Offer, RemoteCandidate, SdpError,
-    negotiate, write_answer,
+    AnswerIdentity, CANDIDATES_MAX, NegotiatedAudio, Offer, RemoteCandidate, SdpError, negotiate,
+    write_answer,
 };
-use super::srtp::{ReceiveContext, SendContext};
 use super::stun::RESPONSE_LEN_MAX;
 use crate::bridge::{Codec, StreamFormat};
 use crate::config::CodecName;
 use crate::rtp::{
     LegStatistics, NtpTime, RtcpSession, RtcpSessionConfig, RtpTimestamp, SequenceNumber, Ssrc,
-    TransportFeedbackRecorder,
+    StreamDirection, TransportFeedbackRecorder,
 };
+use crate::srtp::{ReceiveContext, SendContext};
 
 /// The longest datagram that is taken.
 pub const DATAGRAM_LEN_MAX: usize = super::dtls::DATAGRAM_LEN_MAX;
@@ -383,7 +383,7 @@ impl Peer {
     }
 
     /// What we do: after an offer with `sendonly` (the peer holds us) it is `recvonly`.
-    pub fn direction(&self) -> Direction {
+    pub fn direction(&self) -> StreamDirection {
         self.audio.direction
     }
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::call::q850::Q850Cause;
 use crate::config::{CodecName, DtlsVersions};
 use crate::fault::{Fault, Refusal, RefusalCode};
+use crate::rtp::StreamDirection;
 use crate::rtp::{MediaPacket, RtpTimestamp, SequenceNumber, Ssrc};
+use crate::srtp::Profile;
 use crate::webrtc::dtls::{DtlsFailure, DtlsIdentity, DtlsVersion};
 use crate::webrtc::ice_lite::{IceCredentials, PASSWORD_ENTROPY_LEN, UFRAG_ENTROPY_LEN};
-use crate::webrtc::sdp::Direction;
-use crate::webrtc::srtp::Profile;
 
 /// What all peers of one shard share.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ pub enum PeerEvent {
     /// An ICE restart is done: the shared socket forgets this ufrag of ours.
     UfragRetired(String),
     /// A new offer changed what we do.
-    Direction(Direction),
+    Direction(StreamDirection),
     /// The peer never got so far as to carry media. Nothing follows.
     Failed(Refusal),
     /// No authenticated check for 30 s (RFC 7675). Nothing follows.

@@ -14,9 +14,9 @@ use crate::call::q850::Q850Cause;
 use crate::config::DtlsVersions;
 use crate::fault::Fault;
 use crate::metrics::DropReason;
-use crate::rtp::is_rtcp;
+use crate::rtp::{StreamDirection, is_rtcp};
+use crate::srtp::Profile;
 use crate::webrtc::dtls::DtlsVersion;
-use crate::webrtc::srtp::Profile;
 
 const SECOND: Duration = Duration::from_secs(1);
 const OPUS: [CodecName; 1] = [CodecName::Opus];
@@ -301,7 +301,7 @@ fn hold_and_resume_change_direction_and_nothing_else() {
         answer.contains("a=recvonly\r\n") && answer.contains(" 2 IN IP4 "),
         "{answer}"
     );
-    assert_eq!(link.peer.direction(), Direction::RecvOnly);
+    assert_eq!(link.peer.direction(), StreamDirection::RecvOnly);
     assert!(!link.peer_sends(5, b"held"), "we may not send on hold");
     link.change_direction(ClientDirection::Inactive).unwrap();
     let mut late = link
@@ -336,9 +336,9 @@ fn hold_and_resume_change_direction_and_nothing_else() {
     assert_eq!(
         directions,
         [
-            Direction::RecvOnly,
-            Direction::Inactive,
-            Direction::SendRecv
+            StreamDirection::RecvOnly,
+            StreamDirection::Inactive,
+            StreamDirection::SendRecv
         ]
     );
 }

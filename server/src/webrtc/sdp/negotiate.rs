@@ -1,9 +1,9 @@
 //! From an offer to what both sides do: which m-line, codec, header extensions and direction.
 
-use super::{Direction, Offer, OfferedMedia, SdpError, Setup};
+use super::{Offer, OfferedMedia, SdpError, Setup};
 use crate::bridge::{Codec, StreamFormat, TelephoneEventFormat};
 use crate::config::CodecName;
-use crate::rtp::{PayloadType, TRANSPORT_CC_URI};
+use crate::rtp::{PayloadType, StreamDirection, TRANSPORT_CC_URI};
 use crate::webrtc::dtls::Fingerprint;
 
 /// The header extension that names the m-line (RFC 9143).
@@ -27,7 +27,7 @@ pub struct NegotiatedAudio {
     /// Codec, payload types and packet duration.
     pub format: StreamFormat,
     /// What we do.
-    pub direction: Direction,
+    pub direction: StreamDirection,
     /// The peer's ufrag.
     pub remote_ufrag: String,
     /// The peer's ICE password. A lite agent sends no checks, so it only tells an ICE restart.

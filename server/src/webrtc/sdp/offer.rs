@@ -1,7 +1,7 @@
 //! Reads an offer: bounded in bytes, m-lines, formats and candidates; unknown lines and attributes are skipped.
 
-use super::{Direction, RemoteCandidate, SdpError, candidate::is_ice_char};
-use crate::rtp::PayloadType;
+use super::{RemoteCandidate, SdpError, candidate::is_ice_char};
+use crate::rtp::{PayloadType, StreamDirection};
 use crate::webrtc::dtls::{Fingerprint, FingerprintError};
 
 /// The longest offer, in bytes.
@@ -53,7 +53,7 @@ pub struct OfferedMedia {
     /// `a=bundle-only`.
     pub bundle_only: bool,
     /// What the offerer does; sendrecv if it does not say.
-    pub direction: Option<Direction>,
+    pub direction: Option<StreamDirection>,
     /// ICE, DTLS: what belongs to the transport.
     pub transport: OfferedTransport,
     /// `a=rtcp-mux`.
@@ -375,7 +375,7 @@ impl OfferedMedia {
             "extmap" => self.take_extmap(line, value)?,
             "ptime" => self.ptime_ms = value.trim().parse().ok(),
             "maxptime" => self.maxptime_ms = value.trim().parse().ok(),
-            _ => self.direction = Direction::from_attribute(name).or(self.direction),
+            _ => self.direction = StreamDirection::from_attribute(name).or(self.direction),
         }
         Ok(())
     }

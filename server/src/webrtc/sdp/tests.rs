@@ -10,7 +10,7 @@ use crate::bridge::{Codec, TelephoneEventFormat};
 use crate::call::q850::Q850Cause;
 use crate::config::CodecName;
 use crate::fault::Fault;
-use crate::rtp::{PayloadType, Ssrc};
+use crate::rtp::{PayloadType, Ssrc, StreamDirection};
 use crate::webrtc::ice_lite::IceCredentials;
 
 const CHROMIUM: &str = include_str!("tests/chromium.sdp");
@@ -166,7 +166,7 @@ fn safari_video_first_is_rejected_in_its_place() {
     let (audio, answer) = accept(SAFARI, &CODECS).unwrap();
     assert_eq!(
         (audio.media_index, audio.direction),
-        (1, Direction::RecvOnly)
+        (1, StreamDirection::RecvOnly)
     );
     let sections = sections(&answer);
     assert!(sections[0].contains(&"a=group:BUNDLE 1"));
@@ -192,10 +192,10 @@ fn aiortc_without_events_and_rsize() {
 #[test]
 fn directions_are_answered_by_rfc_3264() {
     for (offered, answered) in [
-        ("sendrecv", Direction::SendRecv),
-        ("sendonly", Direction::RecvOnly),
-        ("recvonly", Direction::SendOnly),
-        ("inactive", Direction::Inactive),
+        ("sendrecv", StreamDirection::SendRecv),
+        ("sendonly", StreamDirection::RecvOnly),
+        ("recvonly", StreamDirection::SendOnly),
+        ("inactive", StreamDirection::Inactive),
     ] {
         let offer = CHROMIUM.replace("a=sendrecv", &format!("a={offered}"));
         let (audio, answer) = accept(&offer, &CODECS).unwrap();

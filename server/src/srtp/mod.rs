@@ -1,8 +1,8 @@
-//! SRTP and SRTCP (RFC 3711, RFC 7714), in place on the packet's own buffer, with the keys of DTLS (RFC 5764).
+//! SRTP and SRTCP (RFC 3711, RFC 7714), in place on the packet's own buffer, with the keys of DTLS (RFC 5764) or of an
+//! SDP (RFC 4568).
 //!
 //! [`ReceiveContext`] and [`SendContext`] are one peer's two directions. They allocate nothing per packet, keep state
-//! of a stream only after its first authentic packet, and of at most [`STREAMS_MAX`] streams. Not here: MKI, SDES keys
-//! (RFC 4568), unencrypted SRTCP, key derivation rates other than zero.
+//! of a stream only after its first authentic packet, and of at most [`STREAMS_MAX`] streams. Not here: MKI, unencrypted SRTCP, key derivation rates other than zero.
 
 mod key_derivation;
 mod packet_index;
