@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use codecs::opus::Limits as OpusLimits;
 
-use super::PublicKey;
+use super::{PublicKey, SipTrunkConfig};
 use crate::id::{TenantId, TrunkId};
 
 /// All of `gateway.toml`. Shared read-only with every shard.
@@ -198,8 +198,8 @@ pub enum TrunkKind {
         /// `rtcp_mux = true`: RTCP on the RTP port (RFC 5761).
         rtcp_mux: bool,
     },
-    /// A carrier or PBX. Its agent comes with the SIP issue: until then `check` refuses it by name.
-    Sip,
+    /// A carrier or PBX.
+    Sip(Box<SipTrunkConfig>),
     /// An AI agent's WebSocket. Comes with the WebSocket issue: until then `check` refuses it by name.
     WebSocket,
 }

@@ -6,7 +6,7 @@
 //!
 //! | file | subject |
 //! | --- | --- |
-//! | `gateway`, `shards` | the typed forms |
+//! | `gateway`, `sip_trunk`, `shards` | the typed forms |
 //! | `gateway_file`, `ice_server_file`, `tenant_file`, `trunk_file`, `shards_file` | from TOML to the typed forms |
 //! | `document`, `section`, `spelling` | a TOML file with the place of every value, read key by key |
 //! | `report` | problems, warnings and effective values, as people read them |
@@ -23,6 +23,7 @@ mod report;
 mod section;
 mod shards;
 mod shards_file;
+mod sip_trunk;
 mod spelling;
 mod tenant_file;
 mod tls;
@@ -35,6 +36,7 @@ pub use machine::*;
 pub use public_key::*;
 pub use report::*;
 pub use shards::*;
+pub use sip_trunk::*;
 
 /// Both files, consistent with each other and with this machine.
 #[derive(Debug, Clone)]

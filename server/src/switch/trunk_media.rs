@@ -207,7 +207,7 @@ impl Switch {
         let sockets = match &trunk.kind {
             TrunkKind::Echo(_) => None,
             TrunkKind::Rtp { rtcp_mux, .. } => Some(self.bind_media_sockets(trunk, *rtcp_mux)?),
-            TrunkKind::Sip | TrunkKind::WebSocket => {
+            TrunkKind::Sip(_) | TrunkKind::WebSocket => {
                 let message = format!(
                     "trunk {} is of a kind that this version does not carry",
                     trunk.trunk_id

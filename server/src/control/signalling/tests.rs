@@ -74,7 +74,7 @@ fn a_fixed_peer_answers_at_once_in_the_trunks_first_codec() {
 #[test]
 fn what_can_not_be_dialled_fails_and_says_whose_fault_it_is() {
     let mut config = config();
-    set_trunk(&mut config, "acme", "carrier", 10, TrunkKind::Sip);
+    set_trunk(&mut config, "acme", "carrier", 10, TrunkKind::WebSocket);
     let mut signalling = Signalling::new(&config);
     let unknown = refusal(dial(&mut signalling, "no-such", None));
     assert_eq!(
