@@ -15,6 +15,7 @@
 //! | [`dtmf`] | digits as tones, made and heard (ITU-T Q.23, Q.24) |
 //! | [`digit`] | what a receiver of digits tells |
 //! | [`red`] | redundant audio: copies of earlier frames in one RTP payload (RFC 2198) |
+//! | [`wav`] | WAV files, read for announcements |
 //!
 //! # A frame of a browser's sound as PCMU and as Opus
 //!
@@ -72,6 +73,7 @@ mod sample_rate;
 pub mod simd;
 pub mod telephone_event;
 pub mod voice_activity;
+pub mod wav;
 
 pub use sample_rate::SampleRate;
 

@@ -1,6 +1,7 @@
 //! One call's life, told: `CallEvent`, the call machine, Q.850 causes, MOS, the call record, and the messages that a
 //! shard and the control thread exchange about calls. Pure: time comes in, events come out.
 
+mod announcement;
 mod event;
 mod machine;
 pub mod mos;
@@ -9,6 +10,7 @@ mod record;
 pub mod rings;
 mod trunk_media;
 
+pub use announcement::*;
 pub use event::*;
 pub use machine::*;
 pub use record::*;

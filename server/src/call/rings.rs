@@ -6,8 +6,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use shards::ShardIndex;
+
 use crate::call::q850::Q850Cause;
-use crate::call::{CallEvent, CallRecord, TrunkMedia};
+use crate::call::{Announcement, CallEvent, CallRecord, TrunkMedia};
+use crate::config::EchoCodec;
 use crate::fault::{Fault, Refusal};
 use crate::id::{CallSid, TenantId, TrunkId};
 use crate::settings::Settings;
@@ -43,6 +46,48 @@ pub enum ToControl {
         /// Hold or resume.
         hold: bool,
     },
+    /// An incoming call is taken: answer its far end.
+    TrunkAccept {
+        /// The call.
+        call_sid: CallSid,
+        /// Where our media socket is, as the far end sees it.
+        local_rtp: SocketAddr,
+        /// Only early media: something is played to the far end before it is refused.
+        early: bool,
+    },
+    /// Digits for the far end that go by signalling (SIP INFO).
+    TrunkDigits {
+        /// The call.
+        call_sid: CallSid,
+        /// `0-9 * # A-D`, in this order.
+        digits: String,
+        /// How long each is held.
+        duration_ms: u32,
+    },
+    /// A browser session can be called from now on.
+    Waiting(Box<WaitingSession>),
+    /// It can't any more: it has a call, or is gone.
+    NotWaiting(SessionAddress),
+}
+
+/// A browser session as other threads name it. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionAddress {
+    /// Its shard.
+    pub shard: ShardIndex,
+    /// Which session of the shard, counted from its start.
+    pub serial: u64,
+}
+
+/// A browser session that is authenticated, has negotiated its media and has no call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingSession {
+    /// Which session.
+    pub session: SessionAddress,
+    /// Its tenant.
+    pub tenant_id: TenantId,
+    /// The `sub` of its token.
+    pub subject: String,
 }
 
 /// What the desk decides because several shards share it.
@@ -90,6 +135,8 @@ pub enum ToShard {
     Answer(AskId, Result<(), Refusal>),
     /// What became of a trunk leg.
     Trunk(CallSid, TrunkProgress),
+    /// Somebody calls over a trunk.
+    Incoming(Box<IncomingCall>),
     /// End this call (an operator, the drain deadline).
     EndCall {
         /// The call.
@@ -110,17 +157,81 @@ pub enum ToShard {
     Stop,
 }
 
+/// A call that came over a trunk. The desk's slot is taken already. From here on the shard owns its end: CREATE and
+/// HANGUP_COMPLETE, or [`ToControl::Release`], and in each case [`ToControl::TrunkHangup`] where the far end has not hung up
+/// itself.
+#[derive(Debug)]
+pub struct IncomingCall {
+    /// The call, with the number of the shard that it is sent to.
+    pub call_sid: CallSid,
+    /// Whose call.
+    pub tenant_id: TenantId,
+    /// Over which trunk.
+    pub trunk_id: TrunkId,
+    /// Who calls.
+    pub from: String,
+    /// The number that was called.
+    pub to: String,
+    /// Who takes it.
+    pub target: IncomingTarget,
+}
+
+/// Who takes an incoming call.
+#[derive(Debug, Clone)]
+pub enum IncomingTarget {
+    /// A page, which accepts or rejects.
+    Session(SessionAddress),
+    /// The far end hears itself.
+    Echo(EchoCodec),
+    /// The far end is answered and hears this once; then the call ends with cause 16.
+    Play(Arc<Announcement>),
+    /// The far end hears this once as early media; then the call is refused.
+    PlayThenReject {
+        /// What it hears.
+        announcement: Arc<Announcement>,
+        /// The cause of the refusal.
+        cause: Q850Cause,
+    },
+}
+
 /// How a trunk leg goes on.
 #[derive(Debug)]
 pub enum TrunkProgress {
+    /// A stage of the set-up, for the call record.
+    Stage(SetUpStage),
     /// The far end is being alerted.
     Ringing,
-    /// The far end answered.
+    /// Media goes before the answer: the caller hears it, or the far end what is played to it. No event.
+    EarlyMedia(TrunkMedia),
+    /// The far end answered, or our answer to it is confirmed. After early media the same leg goes on with what changed.
     Answered(TrunkMedia),
+    /// Negotiated again during the call: address, codec, payload types, direction, keys. Numbering goes on.
+    Media(TrunkMedia),
+    /// The far end pressed a key, told by signalling (SIP INFO).
+    Digit {
+        /// `0-9 * # A-D`
+        digit: char,
+        /// How long it was held.
+        duration_ms: u32,
+    },
     /// The far end refused, or could not be reached.
     Failed(Refusal),
-    /// The far end hung up.
-    HungUp(Q850Cause),
-    /// The far end put us on hold, or took us back.
-    Hold(bool),
+    /// The far end hung up, or its leg was lost.
+    HungUp {
+        /// The cause of the final event.
+        cause: Q850Cause,
+        /// Who has to change something; none for a normal end.
+        fault: Option<Fault>,
+        /// One sentence for the record.
+        text: String,
+    },
+}
+
+/// Stages of a set-up that only signalling sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetUpStage {
+    /// The INVITE left.
+    InviteSent,
+    /// The far end's first response came, whichever it was.
+    FirstResponse,
 }

@@ -107,7 +107,12 @@ impl ControlState {
             ToControl::Release(call_sid) => self.handle_release(now, call_sid),
             ToControl::TrunkDial(dial) => self.signalling.handle_dial(&dial),
             // Neither an echo nor a fixed RTP peer has anybody to tell.
-            ToControl::TrunkHangup { .. } | ToControl::TrunkHold { .. } => {}
+            ToControl::TrunkHangup { .. }
+            | ToControl::TrunkHold { .. }
+            | ToControl::TrunkAccept { .. }
+            | ToControl::TrunkDigits { .. } => {}
+            // Nobody calls yet.
+            ToControl::Waiting(_) | ToControl::NotWaiting(_) => {}
         }
         while let Some((call_sid, progress)) = self.signalling.poll_progress() {
             let message = ToShard::Trunk(call_sid, progress);

@@ -14,7 +14,7 @@ use super::mailbox::SessionEvent;
 use super::sessions::DialRequest;
 use super::{CallKey, SessionKey, Switch, entropy, unix_now};
 use crate::call::q850::Q850Cause;
-use crate::call::rings::{ToControl, TrunkDial};
+use crate::call::rings::{IncomingCall, ToControl, TrunkDial};
 use crate::call::{CallAccount, CallIdentity, CallMachine, HangupReason};
 use crate::config::TrunkConfig;
 use crate::fault::{Fault, Refusal, RefusalCode};
@@ -101,6 +101,20 @@ impl Switch {
             slots,
             refused,
         })
+    }
+
+    /// Somebody calls over a trunk. Nobody here can take a call yet.
+    pub(super) fn incoming(&mut self, _now: Instant, call: IncomingCall) {
+        let cause = Q850Cause::NO_USER_RESPONDING;
+        let call_sid = call.call_sid;
+        for message in [
+            ToControl::Release(call_sid),
+            ToControl::TrunkHangup { call_sid, cause },
+        ] {
+            if self.to_control.push(message).is_err() {
+                self.metrics.ring_full.increment();
+            }
+        }
     }
 
     fn reserve_event_slots(&mut self) -> Option<EventSlots> {

@@ -132,16 +132,17 @@ impl Switch {
                 call.trunk.ended = true;
                 self.end_call(now, key, HangUp::from(&refusal));
             }
-            TrunkProgress::HungUp(cause) => {
+            TrunkProgress::HungUp { cause, fault, text } => {
                 call.trunk.ended = true;
-                let hang_up = HangUp {
-                    cause,
-                    fault: Fault::Trunk,
-                    text: "the far end hung up".into(),
-                };
-                self.end_call(now, key, hang_up);
+                let fault = fault.unwrap_or(Fault::Trunk);
+                self.end_call(now, key, HangUp { cause, fault, text });
             }
-            TrunkProgress::Hold(hold) => self.set_hold(key, LegId::TRUNK, hold),
+            TrunkProgress::Digit { digit, duration_ms } => {
+                let session = call.session;
+                self.tell(session, SessionEvent::Digit { digit, duration_ms });
+            }
+            // No trunk tells these yet.
+            TrunkProgress::Stage(_) | TrunkProgress::EarlyMedia(_) | TrunkProgress::Media(_) => {}
         }
     }
 

@@ -129,6 +129,9 @@ fn take_messages(
             ToShard::Trunk(call_sid, progress) => switch.for_call(now, call_sid, |switch| {
                 switch.trunk_progress(now, call_sid, progress);
             }),
+            ToShard::Incoming(call) => switch.for_call(now, call.call_sid, |switch| {
+                switch.incoming(now, *call);
+            }),
             ToShard::EndCall {
                 call_sid,
                 cause,
