@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use codecs::opus::Limits as OpusLimits;
 
-use super::{PublicKey, SipTrunkConfig};
+use super::{InboundRoute, PublicKey, SipTrunkConfig};
 use crate::id::{TenantId, TrunkId};
 
 /// All of `gateway.toml`. Shared read-only with every shard.
@@ -128,6 +128,8 @@ pub struct TenantConfig {
     pub browser: Option<BrowserConfig>,
     /// `[[tenants.routes]]`, in the file's order.
     pub routes: Vec<RouteConfig>,
+    /// `[[tenants.inbound]]`, in the file's order: the first that fits takes the call.
+    pub inbound: Vec<InboundRoute>,
 }
 
 /// `[tenants.browser]`

@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use super::document::{Document, KEY_FILE_LEN_MAX, quote, read_bounded};
 use super::report::Report;
 use super::section::{Located, Section};
+use super::sip_neighbours::SipNeighbours;
 use super::tls::{TlsFileError, check_tls_files};
 use super::{
     AdminConfig, CodecName, ConfigError, DtlsVersions, GatewayConfig, Secret, ServerConfig,
@@ -54,7 +55,7 @@ pub(super) fn read_document(
         let server = server(root.section_or_default("server"));
         let admin = admin(root.section_or_default("admin"), environment);
         let webrtc = webrtc(root.section_or_default("webrtc"), environment);
-        let trunks = trunks(&mut root);
+        let trunks = trunks(&mut root, environment);
         let tenants = tenants(&mut root, &trunks, server.as_ref());
         for trunk in trunks.values() {
             trunk.check_tenant(|tenant_id| tenants.contains_key(tenant_id));
@@ -226,16 +227,21 @@ fn opus(section: &mut Section<'_>) -> opus::Limits {
     }
 }
 
-fn trunks<'a>(root: &mut Section<'a>) -> BTreeMap<crate::id::TrunkId, trunk_file::ReadTrunk<'a>> {
+fn trunks<'a>(
+    root: &mut Section<'a>,
+    environment: Environment<'_>,
+) -> BTreeMap<crate::id::TrunkId, trunk_file::ReadTrunk<'a>> {
     let mut trunks = BTreeMap::new();
+    let mut sip = SipNeighbours::default();
     for section in root.sections("trunks", TRUNKS_MAX) {
-        let Some(trunk) = trunk_file::read(section) else {
+        let Some(trunk) = trunk_file::read(section, environment) else {
             continue;
         };
         if trunks.contains_key(&trunk.config.trunk_id) {
             trunk.refuse_twice();
             continue;
         }
+        sip.add(&trunk);
         trunks.insert(trunk.config.trunk_id.clone(), trunk);
     }
     trunks
@@ -247,15 +253,11 @@ fn tenants(
     server: Option<&ServerConfig>,
 ) -> BTreeMap<crate::id::TenantId, Arc<super::TenantConfig>> {
     let issues_tokens = server.is_some_and(|server| server.token_key_file.is_some());
-    let owner_of = |trunk_id: &crate::id::TrunkId| {
-        trunks
-            .get(trunk_id)
-            .map(|trunk| trunk.config.tenant_id.clone())
-    };
+    let trunk_of = |trunk_id: &crate::id::TrunkId| trunks.get(trunk_id).map(|trunk| &trunk.config);
     let mut tenants = BTreeMap::new();
     for section in root.sections("tenants", TENANTS_MAX) {
         let Some((tenant_id, tenant)) =
-            tenant_file::read(section, &owner_of, issues_tokens, |tenant_id| {
+            tenant_file::read(section, &trunk_of, issues_tokens, |tenant_id| {
                 tenants.contains_key(tenant_id)
             })
         else {
@@ -269,12 +271,31 @@ fn tenants(
     tenants
 }
 
-/// A secret: `KEY_file = "path"`, or `KEY = "env:NAME"`.
+/// A secret of ours: `KEY_file = "path"`, or `KEY = "env:NAME"`.
 pub(super) fn secret(
+    section: &mut Section<'_>,
+    keys: (&'static str, &'static str),
+    environment: Environment<'_>,
+) -> Option<Secret> {
+    secret_text(section, keys, environment, &BEARER_TOKEN)
+}
+
+/// A password that somebody else chose, as [`secret`].
+pub(super) fn password(
+    section: &mut Section<'_>,
+    keys: (&'static str, &'static str),
+    environment: Environment<'_>,
+) -> Option<Secret> {
+    secret_text(section, keys, environment, &PASSWORD)
+}
+
+fn secret_text(
     section: &mut Section<'_>,
     (key, file_key): (&'static str, &'static str),
     environment: Environment<'_>,
+    form: &SecretForm,
 ) -> Option<Secret> {
+    let SecretForm { allowed, is_valid } = form;
     let from_file = section.text(file_key);
     let from_environment = section.secret_text(key);
     if let (Some(_), Some(second)) = (&from_file, &from_environment) {
@@ -294,11 +315,11 @@ pub(super) fn secret(
             return None;
         };
         return match environment(name) {
-            Some(text) if is_secret(&text) => Some(Secret::new(&text)),
+            Some(text) if is_valid(&text) => Some(Secret::new(&text)),
             Some(_) => {
                 section.wrong(
                     &located,
-                    format!("the environment variable {name} holds no secret; allowed: {SECRET}"),
+                    format!("the environment variable {name} holds no secret; allowed: {allowed}"),
                 );
                 None
             }
@@ -322,22 +343,34 @@ pub(super) fn secret(
         }
     };
     let text = text.trim_end_matches(['\n', '\r']);
-    if !is_secret(text) {
+    if !is_valid(text) {
         section.wrong(
             &located,
-            format!("{} holds no secret; allowed: {SECRET}", path.display()),
+            format!("{} holds no secret; allowed: {allowed}", path.display()),
         );
         return None;
     }
     Some(Secret::new(text))
 }
 
-const SECRET: &str = "one line of 16 to 4096 visible ASCII characters";
+/// What a secret looks like.
+struct SecretForm {
+    allowed: &'static str,
+    is_valid: fn(&str) -> bool,
+}
 
 /// Bearer tokens travel in a header; short ones are guessed.
-fn is_secret(text: &str) -> bool {
-    (16..=4096).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
-}
+const BEARER_TOKEN: SecretForm = SecretForm {
+    allowed: "one line of 16 to 4096 visible ASCII characters",
+    is_valid: |text| {
+        (16..=4096).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    },
+};
+
+const PASSWORD: SecretForm = SecretForm {
+    allowed: "one line of 1 to 256 bytes",
+    is_valid: |text| (1..=256).contains(&text.len()) && !text.chars().any(char::is_control),
+};
 
 fn check_token_key(path: &Path) -> Result<(), String> {
     let pem = read_bounded(path, KEY_FILE_LEN_MAX)

@@ -10,7 +10,9 @@ use std::ops::RangeInclusive;
 use shards::executor::available_cores;
 use thiserror::Error;
 
-use super::{ConfigError, Effective, GatewayConfig, Problem, ShardsConfig, TrunkKind};
+use super::{
+    ConfigError, Effective, GatewayConfig, Problem, ShardsConfig, SipTransport, TrunkKind,
+};
 
 /// What the checks need to know about a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +103,7 @@ pub(super) fn check(
     for trunk in gateway
         .trunks
         .values()
-        .filter(|trunk| matches!(trunk.kind, TrunkKind::Rtp { .. }))
+        .filter(|trunk| matches!(trunk.kind, TrunkKind::Rtp { .. } | TrunkKind::Sip(_)))
     {
         let key = |name: &str| trunk_key(gateway_effective, trunk.trunk_id.as_str(), name);
         let rtp_ports = trunk.rtp_start_port..=trunk.rtp_end_port;
@@ -133,6 +135,7 @@ pub(super) fn check(
             problems.push(gateway_effective.problem(&key("rtp_end_port"), message));
         }
     }
+    check_sip_ports(gateway, gateway_effective, &webrtc_ports, &mut problems);
     for tenant_id in shards
         .spread
         .keys()
@@ -197,6 +200,40 @@ fn check_webrtc_ports(
         problems.push(effective.problem(key, error.to_string()));
     }
     first..=last
+}
+
+/// Signalling over UDP takes a port from nobody's media.
+fn check_sip_ports(
+    gateway: &GatewayConfig,
+    effective: &Effective,
+    webrtc_ports: &RangeInclusive<u16>,
+    problems: &mut Vec<Problem>,
+) {
+    let rtp_ports: Vec<RangeInclusive<u16>> = gateway
+        .trunks
+        .values()
+        .filter(|trunk| matches!(trunk.kind, TrunkKind::Rtp { .. } | TrunkKind::Sip(_)))
+        .map(|trunk| trunk.rtp_start_port..=trunk.rtp_end_port)
+        .collect();
+    for trunk in gateway.trunks.values() {
+        let TrunkKind::Sip(sip) = &trunk.kind else {
+            continue;
+        };
+        let port = sip.source_pbx_port;
+        let media = rtp_ports
+            .iter()
+            .chain([webrtc_ports])
+            .find(|ports| ports.contains(&port));
+        if let (SipTransport::Udp, Some(ports)) = (sip.transport, media) {
+            let key = trunk_key(effective, trunk.trunk_id.as_str(), "source_pbx_port");
+            let message = format!(
+                "{port} is one of the media ports {} to {}",
+                ports.start(),
+                ports.end()
+            );
+            problems.push(effective.problem(&key, message));
+        }
+    }
 }
 
 /// The full key of a trunk's field: trunks are told apart by place in the file, and found by their id.

@@ -6,8 +6,9 @@
 //!
 //! | file | subject |
 //! | --- | --- |
-//! | `gateway`, `sip_trunk`, `shards` | the typed forms |
-//! | `gateway_file`, `ice_server_file`, `tenant_file`, `trunk_file`, `shards_file` | from TOML to the typed forms |
+//! | `gateway`, `inbound`, `sip_trunk`, `shards` | the typed forms |
+//! | `gateway_file`, `ice_server_file`, `tenant_file`, `inbound_file`, `trunk_file`, `sip_trunk_file`, `shards_file` | from TOML to the typed forms |
+//! | `sip_neighbours` | SIP trunks against each other: sockets, and whose call it is |
 //! | `document`, `section`, `spelling` | a TOML file with the place of every value, read key by key |
 //! | `report` | problems, warnings and effective values, as people read them |
 //! | `tls`, `public_key` | the key files that the configuration names |
@@ -17,13 +18,17 @@ mod document;
 mod gateway;
 mod gateway_file;
 mod ice_server_file;
+mod inbound;
+mod inbound_file;
 mod machine;
 mod public_key;
 mod report;
 mod section;
 mod shards;
 mod shards_file;
+mod sip_neighbours;
 mod sip_trunk;
+mod sip_trunk_file;
 mod spelling;
 mod tenant_file;
 mod tls;
@@ -32,6 +37,7 @@ mod trunk_file;
 use std::path::{Path, PathBuf};
 
 pub use gateway::*;
+pub use inbound::*;
 pub use machine::*;
 pub use public_key::*;
 pub use report::*;

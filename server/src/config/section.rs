@@ -170,6 +170,21 @@ impl<'a> Section<'a> {
         Some(parsed)
     }
 
+    /// One text, or a list of them.
+    pub(super) fn parsed_one_or_list<T>(
+        &mut self,
+        key: &'static str,
+        allowed: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        if self.value(key)?.get_ref().is_str() {
+            return self
+                .parsed(key, allowed, parse)
+                .map(|located| vec![located.value]);
+        }
+        self.parsed_list(key, allowed, parse)
+    }
+
     /// As [`Section::parsed_list`], with the default as the file would write it.
     pub(super) fn parsed_list_or<T>(
         &mut self,

@@ -1,9 +1,12 @@
-//! One `[[tenants]]` entry: limits, `[tenants.browser]` with its keys, routes.
+//! One `[[tenants]]` entry: limits, `[tenants.browser]` with its keys, routes. `[[tenants.inbound]]` is next door.
 
 use super::document::{KEY_FILE_LEN_MAX, read_bounded};
 use super::gateway_file::{is_origin, names};
-use super::section::Section;
-use super::{BrowserConfig, KeyAlgorithm, PublicKey, RouteConfig, TenantConfig, TenantKey};
+use super::inbound_file;
+use super::section::{Located, Section};
+use super::{
+    BrowserConfig, KeyAlgorithm, PublicKey, RouteConfig, TenantConfig, TenantKey, TrunkConfig,
+};
 use crate::id::{TenantId, TrunkId};
 
 /// The most keys of one tenant.
@@ -24,10 +27,13 @@ const VENDORS_TO_COME: [&str; 5] = ["livekit", "daily", "chime", "twilio", "vapi
 
 pub(super) const ID: &str = "1 to 64 characters of A-Z a-z 0-9 _ -";
 
-/// Reads one entry. `owner_of` finds the tenant of a trunk, `is_known` the tenants that came before.
+/// Finds a trunk of the file.
+pub(super) type TrunkOf<'a> = &'a dyn Fn(&TrunkId) -> Option<&'a TrunkConfig>;
+
+/// Reads one entry. `trunk_of` finds a trunk, `is_known` the tenants that came before.
 pub(super) fn read(
     mut section: Section<'_>,
-    owner_of: &dyn Fn(&TrunkId) -> Option<TenantId>,
+    trunk_of: TrunkOf<'_>,
     gateway_issues_tokens: bool,
     is_known: impl Fn(&TenantId) -> bool,
 ) -> Option<(TenantId, TenantConfig)> {
@@ -50,8 +56,9 @@ pub(super) fn read(
     let tenant = tenant_id.as_ref().map(|located| &located.value);
     let routes: Vec<RouteConfig> = routes
         .into_iter()
-        .filter_map(|route| read_route(route, tenant, owner_of, browser.is_some()))
+        .filter_map(|route| read_route(route, tenant, trunk_of, browser.is_some()))
         .collect();
+    let inbound = inbound_file::read(&mut section, tenant, trunk_of, browser.is_some());
     if let Some(located) = tenant_id
         .as_ref()
         .filter(|located| is_known(&located.value))
@@ -68,6 +75,7 @@ pub(super) fn read(
             setups_per_s,
             browser,
             routes,
+            inbound,
         },
     ))
 }
@@ -146,7 +154,7 @@ fn read_key(mut section: Section<'_>, others: &[TenantKey]) -> Option<TenantKey>
 fn read_route(
     mut section: Section<'_>,
     tenant_id: Option<&TenantId>,
-    owner_of: &dyn Fn(&TrunkId) -> Option<TenantId>,
+    trunk_of: TrunkOf<'_>,
     has_browser: bool,
 ) -> Option<RouteConfig> {
     let vendor = section.required_text("vendor");
@@ -165,16 +173,9 @@ fn read_route(
     let trunk_id = section.parsed("trunk_id", ID, |text| text.parse::<TrunkId>().ok());
     match &trunk_id {
         None => section.require("trunk_id"),
-        Some(located) => match owner_of(&located.value) {
-            None => section.wrong(located, format!("there is no trunk \"{}\"", located.value)),
-            Some(owner) if tenant_id.is_some_and(|tenant_id| *tenant_id != owner) => {
-                section.wrong(
-                    located,
-                    format!("the trunk \"{}\" belongs to another tenant", located.value),
-                );
-            }
-            Some(_) => {}
-        },
+        Some(located) => {
+            own_trunk(&section, located, tenant_id, trunk_of);
+        }
     }
     let to = section.parsed("to", "1 to 256 bytes without control characters", |text| {
         let usable = (1..=TO_LEN_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
@@ -186,6 +187,27 @@ fn read_route(
         trunk_id: trunk_id?.value,
         to: to.map(|located| located.value),
     })
+}
+
+/// The trunk that an entry names, if it is the tenant's; else the problem is told.
+pub(super) fn own_trunk<'a>(
+    section: &Section<'_>,
+    located: &Located<TrunkId>,
+    tenant_id: Option<&TenantId>,
+    trunk_of: TrunkOf<'a>,
+) -> Option<&'a TrunkConfig> {
+    let Some(trunk) = trunk_of(&located.value) else {
+        section.wrong(located, format!("there is no trunk \"{}\"", located.value));
+        return None;
+    };
+    if tenant_id.is_some_and(|tenant_id| *tenant_id != trunk.tenant_id) {
+        section.wrong(
+            located,
+            format!("the trunk \"{}\" belongs to another tenant", located.value),
+        );
+        return None;
+    }
+    Some(trunk)
 }
 
 fn not_built_in(vendor: &str) -> String {

@@ -6,7 +6,9 @@
 
 mod both_files;
 mod ice_servers;
+mod inbound;
 mod shards_keys;
+mod sip_trunks;
 mod tenants_and_trunks;
 
 use std::fs;
@@ -63,6 +65,7 @@ impl Files {
         let environment = |name: &str| match name {
             "ADMIN" => Some("fedcba9876543210".to_owned()),
             "SHORT" => Some("short".to_owned()),
+            "LINES" => Some("two\nlines".to_owned()),
             _ => None,
         };
         gateway_file::read(&self.path("gateway.toml"), &environment)

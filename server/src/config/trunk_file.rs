@@ -3,8 +3,9 @@
 
 use std::net::IpAddr;
 
-use super::gateway_file::{ADDRESS, parse_address};
+use super::gateway_file::{ADDRESS, Environment, names, parse_address};
 use super::section::{Located, Section};
+use super::sip_trunk_file::{self, SIP_FIELDS};
 use super::tenant_file::ID;
 use super::{CodecName, EchoCodec, TrunkConfig, TrunkKind};
 use crate::id::{TenantId, TrunkId};
@@ -14,45 +15,35 @@ const RTP_PORTS: (u16, u16) = (16_384, 32_767);
 /// Ports below are for the system.
 const RTP_PORT_MIN: u64 = 1024;
 
-/// The fields of the published trunk object that only a SIP or WebSocket trunk has a use for.
-const FIELDS_TO_COME: [&str; 31] = [
-    "internal_sip_ip",
-    "external_sip_ip",
-    "gateway_ip",
-    "sbc_ip",
-    "source_pbx_port",
-    "destination_sbc_port",
-    "display_name",
-    "domain",
-    "proxy",
-    "require_registration",
-    "sip_username",
-    "sip_password",
-    "sip_password_file",
-    "register_expires_sec",
-    "media_ip_cidrs",
-    "reject_incoming_calls",
-    "reject_sip_code",
-    "reject_audio_file",
-    "ignore_early_media",
-    "terminate_on_hold",
-    "inbound_rule",
-    "inbound_audio_url",
-    "inbound_webhook_url",
-    "inbound_ai_websocket_url",
-    "inbound_ai_quic_url",
-    "auto_bargein_mode",
-    "auto_bargein_aggressiveness",
-    "api_bearer_token",
-    "api_bearer_token_file",
-    "admin_token",
-    "external_rtp_ip",
+/// What answers today.
+const KINDS: [&str; 3] = ["echo", "rtp", "sip"];
+
+/// The fields of the published trunk object that nothing in this version has a use for.
+const FIELDS_TO_COME: [(&str, &str); 7] = [
+    ("inbound_ai_websocket_url", AI_AGENT),
+    ("inbound_ai_quic_url", AI_AGENT),
+    ("auto_bargein_mode", AI_AGENT),
+    ("auto_bargein_aggressiveness", AI_AGENT),
+    (
+        "api_bearer_token",
+        "has no effect: the adapter that checks it is not in this version",
+    ),
+    (
+        "api_bearer_token_file",
+        "has no effect: the adapter that checks it is not in this version",
+    ),
+    (
+        "admin_token",
+        "has no effect: the admin window's token is admin.token_file",
+    ),
 ];
+const AI_AGENT: &str =
+    "has no effect: calls to AI agents are not in this version; they come with a later one";
 
 /// A trunk with the place of its ids, for the checks against tenants and other trunks.
 pub(super) struct ReadTrunk<'a> {
     pub(super) config: TrunkConfig,
-    section: Section<'a>,
+    pub(super) section: Section<'a>,
     trunk_id: Located<TrunkId>,
     tenant_id: Located<TenantId>,
 }
@@ -76,7 +67,10 @@ impl ReadTrunk<'_> {
 }
 
 /// Reads one entry.
-pub(super) fn read(mut section: Section<'_>) -> Option<ReadTrunk<'_>> {
+pub(super) fn read<'a>(
+    mut section: Section<'a>,
+    environment: Environment<'_>,
+) -> Option<ReadTrunk<'a>> {
     let trunk_id = section.parsed("trunk_id", ID, |text| text.parse::<TrunkId>().ok());
     if trunk_id.is_none() {
         section.require("trunk_id");
@@ -89,33 +83,34 @@ pub(super) fn read(mut section: Section<'_>) -> Option<ReadTrunk<'_>> {
     let no_media_timeout_s = section.integer_or("no_media_timeout_s", 0..=86_400, 60) as u32;
     let reorder_wait_ms = section.integer_or("reorder_wait_ms", 0..=200, 20) as u32;
 
-    let kind_name = section.required_text("kind");
-    let (kind, media) = match kind_name.as_ref().map(|kind| kind.value.as_str()) {
-        Some("echo") => (read_echo(&mut section), None),
-        Some("rtp") => read_rtp(&mut section),
-        Some("sip" | "websocket") => {
-            if let Some(kind) = &kind_name {
-                let message = format!(
-                    "kind \"{}\" is not in this version; it comes with a later one. Allowed: \"echo\", \"rtp\"",
-                    kind.value
-                );
-                section.wrong(kind, message);
-            }
+    let kind_name = section.required_text("kind")?;
+    let (kind, media) = match kind_name.value.as_str() {
+        "echo" => (read_echo(&mut section), RtpFields::default()),
+        "rtp" => read_rtp(&mut section),
+        "sip" => read_sip(&mut section, environment),
+        "websocket" => {
+            let message = format!(
+                "kind \"websocket\" is not in this version; it comes with a later one. Allowed: {}",
+                names(&KINDS)
+            );
+            section.wrong(&kind_name, message);
             // Its own fields are no mistakes: one message is enough.
             return None;
         }
-        Some(_) => {
-            if let Some(kind) = &kind_name {
-                section.wrong(kind, "is no kind of trunk; allowed: \"echo\", \"rtp\"");
-            }
-            (None, None)
+        _ => {
+            section.wrong(
+                &kind_name,
+                format!("is no kind of trunk; allowed: {}", names(&KINDS)),
+            );
+            return None;
         }
-        None => (None, None),
     };
+    for (key, message) in FIELDS_TO_COME {
+        section.refuse(key, message);
+    }
     section.finish();
 
     let (trunk_id, tenant_id, kind) = (trunk_id?, tenant_id?, kind?);
-    let media = media.unwrap_or_default();
     let config = TrunkConfig {
         trunk_id: trunk_id.value.clone(),
         tenant_id: tenant_id.value.clone(),
@@ -124,7 +119,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<ReadTrunk<'_>> {
         rtp_start_port: media.rtp_ports.0,
         rtp_end_port: media.rtp_ports.1,
         internal_rtp_ip: media.internal_rtp_ip,
-        external_rtp_ip: None,
+        external_rtp_ip: media.external_rtp_ip,
         codec_preferences: media.codec_preferences,
         no_media_timeout_s,
         reorder_wait_ms,
@@ -141,6 +136,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<ReadTrunk<'_>> {
 struct RtpFields {
     rtp_ports: (u16, u16),
     internal_rtp_ip: Option<IpAddr>,
+    external_rtp_ip: Option<IpAddr>,
     codec_preferences: Vec<CodecName>,
 }
 
@@ -149,6 +145,7 @@ impl Default for RtpFields {
         Self {
             rtp_ports: RTP_PORTS,
             internal_rtp_ip: None,
+            external_rtp_ip: None,
             codec_preferences: vec![CodecName::Pcmu, CodecName::Pcma, CodecName::Opus],
         }
     }
@@ -177,14 +174,12 @@ fn read_echo(section: &mut Section<'_>) -> Option<TrunkKind> {
     ] {
         section.refuse(key, no_rtp);
     }
-    for key in ["remote", "rtcp_mux"] {
-        section.refuse(key, "belongs to kind \"rtp\"");
-    }
-    refuse_fields_to_come(section);
+    refuse_rtp_fields(section);
+    refuse_sip_fields(section);
     Some(TrunkKind::Echo(codec))
 }
 
-fn read_rtp(section: &mut Section<'_>) -> (Option<TrunkKind>, Option<RtpFields>) {
+fn read_rtp(section: &mut Section<'_>) -> (Option<TrunkKind>, RtpFields) {
     let remote = section.parsed("remote", ADDRESS, |text| {
         parse_address(text)
             .filter(|address| !address.ip().is_unspecified() && !address.ip().is_multicast())
@@ -193,6 +188,44 @@ fn read_rtp(section: &mut Section<'_>) -> (Option<TrunkKind>, Option<RtpFields>)
         section.require("remote");
     }
     let rtcp_mux = section.flag_or("rtcp_mux", false);
+    let fields = read_rtp_fields(section);
+    section.refuse(
+        "external_rtp_ip",
+        "has no effect on kind \"rtp\": without signalling nothing tells the far end our address",
+    );
+    refuse_sip_fields(section);
+    let kind = remote.map(|remote| TrunkKind::Rtp {
+        remote: remote.value,
+        rtcp_mux,
+    });
+    (kind, fields)
+}
+
+fn read_sip(
+    section: &mut Section<'_>,
+    environment: Environment<'_>,
+) -> (Option<TrunkKind>, RtpFields) {
+    let sip = sip_trunk_file::read(section, environment);
+    let mut fields = read_rtp_fields(section);
+    fields.external_rtp_ip = section
+        .parsed(
+            "external_rtp_ip",
+            "an IPv4 or IPv6 address that the far end reaches",
+            parse_reachable_ip,
+        )
+        .map(|located| located.value);
+    refuse_rtp_fields(section);
+    (sip.map(|sip| TrunkKind::Sip(Box::new(sip))), fields)
+}
+
+/// An address that others can send to.
+pub(super) fn parse_reachable_ip(text: &str) -> Option<IpAddr> {
+    text.parse()
+        .ok()
+        .filter(|ip: &IpAddr| !ip.is_unspecified() && !ip.is_multicast())
+}
+
+fn read_rtp_fields(section: &mut Section<'_>) -> RtpFields {
     let codec_preferences = section.parsed_list_or(
         "codec_preferences",
         "\"PCMU\", \"PCMA\", \"OPUS\", \"L16\"",
@@ -200,6 +233,10 @@ fn read_rtp(section: &mut Section<'_>) -> (Option<TrunkKind>, Option<RtpFields>)
         &["PCMU", "PCMA", "OPUS"],
     );
     section.require_entries("codec_preferences", "codec");
+    let is_twice = |index: usize| codec_preferences[..index].contains(&codec_preferences[index]);
+    if (1..codec_preferences.len()).any(is_twice) {
+        section.wrong_key("codec_preferences", "names a codec twice");
+    }
     let internal_rtp_ip = section
         .parsed(
             "internal_rtp_ip",
@@ -212,23 +249,12 @@ fn read_rtp(section: &mut Section<'_>) -> (Option<TrunkKind>, Option<RtpFields>)
         "codec",
         "belongs to kind \"echo\"; here it is codec_preferences",
     );
-    section.refuse(
-        "external_rtp_ip",
-        "has no effect on kind \"rtp\": without signalling nothing tells the far end our address",
-    );
-    refuse_fields_to_come(section);
-    let kind = remote.map(|remote| TrunkKind::Rtp {
-        remote: remote.value,
-        rtcp_mux,
-    });
-    (
-        kind,
-        Some(RtpFields {
-            rtp_ports,
-            internal_rtp_ip,
-            codec_preferences,
-        }),
-    )
+    RtpFields {
+        rtp_ports,
+        internal_rtp_ip,
+        external_rtp_ip: None,
+        codec_preferences,
+    }
 }
 
 fn read_rtp_ports(section: &mut Section<'_>) -> (u16, u16) {
@@ -255,11 +281,14 @@ fn read_rtp_ports(section: &mut Section<'_>) -> (u16, u16) {
     (start, end)
 }
 
-fn refuse_fields_to_come(section: &mut Section<'_>) {
-    for key in FIELDS_TO_COME {
-        section.refuse(
-            key,
-            "belongs to kind \"sip\" or \"websocket\", which come with a later version",
-        );
+fn refuse_rtp_fields(section: &mut Section<'_>) {
+    for key in ["remote", "rtcp_mux"] {
+        section.refuse(key, "belongs to kind \"rtp\"");
+    }
+}
+
+fn refuse_sip_fields(section: &mut Section<'_>) {
+    for key in SIP_FIELDS {
+        section.refuse(key, "belongs to kind \"sip\"");
     }
 }

@@ -128,6 +128,7 @@ pub(super) fn set_tenant(
         setups_per_s,
         browser: None,
         routes: Vec::new(),
+        inbound: Vec::new(),
     };
     config.tenants.insert(tenant(name), Arc::new(settings));
 }

@@ -135,6 +135,15 @@ fn both_files_and_the_machine_must_fit() {
             "gateway.toml:26:18: trunks[1].rtp_start_port: ports 32768 to 40000 may be taken by outgoing connections \
              (net.ipv4.ip_local_port_range); reserve them: sysctl -w net.ipv4.ip_local_reserved_ports=32000-40000",
         ),
+        (
+            rtp.replace(
+                "rtp\"\nremote",
+                "sip\"\nsource_pbx_port = 20000\ngateway_ip",
+            )
+            .replace(":4000", ""),
+            "",
+            "gateway.toml:25:19: trunks[1].source_pbx_port: 20000 is one of the media ports 16384 to 32767",
+        ),
     ] {
         assert_eq!(
             check(&gateway, shards),
@@ -177,9 +186,34 @@ fn the_deployment_examples_are_accepted() {
     )
     .unwrap();
     assert_eq!(loaded.warnings, Warnings::default());
+    assert_eq!(loaded.gateway.trunks.len(), 2);
     let defaults = ShardsConfig::on_cores(loaded.shards.cores.clone());
     assert_eq!(
         loaded.shards, defaults,
         "the example says what the defaults are"
     );
+}
+
+/// The SIP trunk of the example is commented out, since nobody's carrier is sip.example.com: it is right all the same.
+#[test]
+fn the_examples_sip_trunk_is_accepted() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let example = fs::read_to_string(deploy.join("gateway.toml")).unwrap();
+    let (_, commented) = example.split_once("# A carrier or PBX").unwrap();
+    let active: String = commented
+        .lines()
+        .skip_while(|line| !line.starts_with("# [["))
+        .map(|line| format!("{}\n", line.strip_prefix("# ").unwrap_or("")))
+        .collect();
+    let files = Files::new();
+    fs::create_dir(files.path("keys")).unwrap();
+    files.write("keys/carrier-password", "secret\n");
+    let (config, report) = files
+        .read(&format!("{SERVER}{TENANT_AND_TRUNK}{active}"))
+        .unwrap();
+    let trunk = &config.trunks[&"carrier".parse().unwrap()];
+    assert!(matches!(trunk.kind, TrunkKind::Sip(_)));
+    assert_eq!(config.tenants.values().next().unwrap().inbound.len(), 2);
+    // That nothing opens the admin window is the fixture's doing.
+    assert_eq!(report.warnings.0.len(), 1, "{}", report.warnings);
 }

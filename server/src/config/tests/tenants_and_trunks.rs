@@ -136,8 +136,8 @@ fn a_trunk_takes_the_fields_of_its_kind_only() {
     let echo = "kind = \"echo\"";
     for (to, problem) in [
         (
-            "kind = \"sip\"\nsip_username = \"x\"",
-            "trunks[0].kind: kind \"sip\" is not in this version; it comes with",
+            "kind = \"websocket\"\nsip_username = \"x\"",
+            "trunks[0].kind: kind \"websocket\" is not in this version; it comes with a later one. Allowed: \"echo\"",
         ),
         (
             "kind = \"websocket\"",
@@ -145,7 +145,7 @@ fn a_trunk_takes_the_fields_of_its_kind_only() {
         ),
         (
             "kind = \"pots\"",
-            "trunks[0].kind: is no kind of trunk; allowed: \"echo\", \"rtp\"",
+            "trunks[0].kind: is no kind of trunk; allowed: \"echo\", \"rtp\", \"sip\"",
         ),
         (
             "kind = \"echo\"\ncodec = \"G729\"",
@@ -157,7 +157,15 @@ fn a_trunk_takes_the_fields_of_its_kind_only() {
         ),
         (
             "kind = \"echo\"\nsip_username = \"x\"",
-            "trunks[0].sip_username: belongs to kind \"sip\" or \"websocket\"",
+            "trunks[0].sip_username: belongs to kind \"sip\"",
+        ),
+        (
+            "kind = \"echo\"\nadmin_token = \"x\"",
+            "trunks[0].admin_token: has no effect: the admin window's token is admin.token_file",
+        ),
+        (
+            "kind = \"echo\"\ninbound_ai_websocket_url = \"wss://x\"",
+            "trunks[0].inbound_ai_websocket_url: has no effect: calls to AI agents are not in this version",
         ),
         (
             "kind = \"echo\"\nremote = \"192.0.2.1:4000\"",
@@ -175,6 +183,14 @@ fn a_trunk_takes_the_fields_of_its_kind_only() {
         (
             "kind = \"rtp\"\nremote = \"192.0.2.1:4000\"\ncodec = \"PCMU\"",
             "trunks[0].codec: belongs to kind \"echo\"",
+        ),
+        (
+            "kind = \"rtp\"\nremote = \"192.0.2.1:4000\"\ntransport = \"udp\"",
+            "trunks[0].transport: belongs to kind \"sip\"",
+        ),
+        (
+            "kind = \"rtp\"\nremote = \"192.0.2.1:4000\"\ncodec_preferences = [\"PCMU\", \"opus\", \"pcmu\"]",
+            "trunks[0].codec_preferences: names a codec twice",
         ),
         (
             "kind = \"rtp\"\nremote = \"192.0.2.1:4000\"\nrtp_start_port = 16385",
