@@ -13,6 +13,7 @@ mod transform;
 pub use receive::ReceiveContext;
 pub use send::SendContext;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -31,6 +32,8 @@ const MASTER_SALT_LEN_MAX: usize = 14;
 pub enum Profile {
     /// `SRTP_AES128_CM_HMAC_SHA1_80`, RFC 5764.
     Aes128CmHmacSha1_80,
+    /// `SRTP_AES128_CM_HMAC_SHA1_32`, RFC 5764: RTP with a tag of 4 bytes, RTCP with 10 (RFC 4568 section 6.2.2).
+    Aes128CmHmacSha1_32,
     /// `SRTP_AEAD_AES_128_GCM`, RFC 7714.
     AeadAes128Gcm,
     /// `SRTP_AEAD_AES_256_GCM`, RFC 7714.
@@ -42,6 +45,7 @@ impl Profile {
     pub fn name(self) -> &'static str {
         match self {
             Self::Aes128CmHmacSha1_80 => "SRTP_AES128_CM_HMAC_SHA1_80",
+            Self::Aes128CmHmacSha1_32 => "SRTP_AES128_CM_HMAC_SHA1_32",
             Self::AeadAes128Gcm => "SRTP_AEAD_AES_128_GCM",
             Self::AeadAes256Gcm => "SRTP_AEAD_AES_256_GCM",
         }
@@ -49,36 +53,49 @@ impl Profile {
 
     /// Bytes of keying material that DTLS exports for both directions (RFC 5764 section 4.2).
     pub fn keying_material_len(self) -> usize {
-        2 * (self.key_len() + self.salt_len())
+        2 * self.key_and_salt_len()
+    }
+
+    /// Bytes of one direction's master key and master salt.
+    pub fn key_and_salt_len(self) -> usize {
+        self.key_len() + self.salt_len()
     }
 
     /// Bytes that protecting adds to an RTP packet.
     pub fn rtp_overhead(self) -> usize {
-        self.tag_len()
+        self.rtp_tag_len()
     }
 
     /// Bytes that protecting adds to an RTCP packet: the tag and the 32-bit index.
     pub fn rtcp_overhead(self) -> usize {
-        self.tag_len() + 4
+        self.rtcp_tag_len() + 4
     }
 
     fn key_len(self) -> usize {
         match self {
-            Self::Aes128CmHmacSha1_80 | Self::AeadAes128Gcm => 16,
+            Self::Aes128CmHmacSha1_80 | Self::Aes128CmHmacSha1_32 | Self::AeadAes128Gcm => 16,
             Self::AeadAes256Gcm => 32,
         }
     }
 
     fn salt_len(self) -> usize {
         match self {
-            Self::Aes128CmHmacSha1_80 => 14,
+            Self::Aes128CmHmacSha1_80 | Self::Aes128CmHmacSha1_32 => 14,
             Self::AeadAes128Gcm | Self::AeadAes256Gcm => 12,
         }
     }
 
-    fn tag_len(self) -> usize {
+    fn rtp_tag_len(self) -> usize {
         match self {
             Self::Aes128CmHmacSha1_80 => 10,
+            Self::Aes128CmHmacSha1_32 => 4,
+            Self::AeadAes128Gcm | Self::AeadAes256Gcm => 16,
+        }
+    }
+
+    fn rtcp_tag_len(self) -> usize {
+        match self {
+            Self::Aes128CmHmacSha1_80 | Self::Aes128CmHmacSha1_32 => 10,
             Self::AeadAes128Gcm | Self::AeadAes256Gcm => 16,
         }
     }
@@ -120,6 +137,25 @@ impl SrtpKeys {
         Ok(keys)
     }
 
+    /// Splits a master key followed by its salt, as SDP writes them (RFC 4568 section 6.1).
+    ///
+    /// # Errors
+    /// [`SrtpError::KeyLength`] if there are not exactly [`Profile::key_and_salt_len`] bytes.
+    pub fn from_key_and_salt(profile: Profile, key_and_salt: &[u8]) -> Result<Self, SrtpError> {
+        let split = key_and_salt.split_at_checked(profile.key_len());
+        let (key, salt) = split.ok_or(SrtpError::KeyLength)?;
+        Self::new(profile, key, salt)
+    }
+
+    /// The master key followed by its salt: for the SDP that tells them to the peer, and for nothing else.
+    pub fn key_and_salt(&self) -> Zeroizing<Vec<u8>> {
+        // At its final size from the beginning: growing would leave a copy behind.
+        let mut bytes = Vec::with_capacity(self.profile.key_and_salt_len());
+        bytes.extend_from_slice(self.master_key());
+        bytes.extend_from_slice(&self.master_salt[..self.profile.salt_len()]);
+        Zeroizing::new(bytes)
+    }
+
     /// Splits exported keying material: client key, server key, client salt, server salt (RFC 5764 section 4.2).
     ///
     /// # Errors
@@ -149,6 +185,17 @@ impl SrtpKeys {
         &self.master_key[..self.profile.key_len()]
     }
 }
+
+/// Has a new SDP the same keys? Then the context goes on, with its packet indices.
+impl PartialEq for SrtpKeys {
+    fn eq(&self, other: &Self) -> bool {
+        self.profile == other.profile
+            && verify_slices_are_equal(&*self.master_key, &*other.master_key).is_ok()
+            && verify_slices_are_equal(&*self.master_salt, &*other.master_salt).is_ok()
+    }
+}
+
+impl Eq for SrtpKeys {}
 
 impl std::fmt::Debug for SrtpKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

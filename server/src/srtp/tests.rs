@@ -13,8 +13,9 @@ use super::transform::Transform;
 use super::*;
 use crate::rtp::{PayloadType, RtcpWriter, RtpHeader, RtpTimestamp, SequenceNumber, Ssrc};
 
-const PROFILES: [Profile; 3] = [
+const PROFILES: [Profile; 4] = [
     Profile::Aes128CmHmacSha1_80,
+    Profile::Aes128CmHmacSha1_32,
     Profile::AeadAes128Gcm,
     Profile::AeadAes256Gcm,
 ];
@@ -169,6 +170,7 @@ fn oracle(profile: Profile) -> Oracle {
     let keys = keys(profile);
     let profile = match profile {
         Profile::Aes128CmHmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
+        Profile::Aes128CmHmacSha1_32 => ProtectionProfile::Aes128CmHmacSha1_32,
         Profile::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
         Profile::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
     };

@@ -11,7 +11,8 @@ use super::key_derivation::{Label, apply_key_stream, counter_mode_key, derive};
 use super::{MASTER_KEY_LEN_MAX, Profile, SrtpError, SrtpKeys};
 use crate::rtp::Ssrc;
 
-const HMAC_TAG_LEN: usize = 10;
+/// The longest tag of HMAC-SHA1 that a profile has, and that of all its RTCP packets.
+const HMAC_TAG_LEN_MAX: usize = 10;
 const GCM_TAG_LEN: usize = 16;
 const SRTCP_INDEX_LEN: usize = 4;
 /// The E bit of the SRTCP index word: the packet is encrypted.
@@ -34,6 +35,8 @@ pub(super) struct CounterMode {
     cipher: EncryptingKey,
     authentication: Key,
     salt: [u8; 14],
+    /// Of this direction's RTP or RTCP packets: 10 bytes, or 4 (RFC 4568 section 6.2.2).
+    tag_len: usize,
 }
 
 impl Transform {
@@ -43,6 +46,7 @@ impl Transform {
             Label::RtpEncryption,
             Label::RtpAuthentication,
             Label::RtpSalt,
+            keys.profile().rtp_tag_len(),
         )
     }
 
@@ -52,6 +56,7 @@ impl Transform {
             Label::RtcpEncryption,
             Label::RtcpAuthentication,
             Label::RtcpSalt,
+            keys.profile().rtcp_tag_len(),
         )
     }
 
@@ -60,13 +65,14 @@ impl Transform {
         encryption: Label,
         authentication: Label,
         salting: Label,
+        tag_len: usize,
     ) -> Result<Self, SrtpError> {
         let profile = keys.profile();
         let mut key = Zeroizing::new([0; MASTER_KEY_LEN_MAX]);
         let key = &mut key[..profile.key_len()];
         derive(keys, encryption, key)?;
         let algorithm = match profile {
-            Profile::Aes128CmHmacSha1_80 => {
+            Profile::Aes128CmHmacSha1_80 | Profile::Aes128CmHmacSha1_32 => {
                 let mut authentication_key = Zeroizing::new([0; 20]);
                 derive(keys, authentication, &mut *authentication_key)?;
                 let mut salt = [0; 14];
@@ -75,6 +81,7 @@ impl Transform {
                     cipher: counter_mode_key(key)?,
                     authentication: Key::new(HMAC_SHA1_FOR_LEGACY_USE_ONLY, &*authentication_key),
                     salt,
+                    tag_len,
                 })));
             }
             Profile::AeadAes128Gcm => &AES_128_GCM,
@@ -104,15 +111,16 @@ impl Transform {
                     cipher,
                     authentication,
                     salt,
+                    tag_len,
                 } = &**counter_mode;
-                let (packet, tag) = packet_and_room(buffer, len, HMAC_TAG_LEN)?;
+                let (packet, tag) = packet_and_room(buffer, len, *tag_len)?;
                 apply_key_stream(
                     cipher,
                     counter_mode_iv(salt, ssrc, index),
                     &mut packet[header_len..],
                 )?;
-                tag.copy_from_slice(&rtp_tag(authentication, packet, index));
-                Ok(len + HMAC_TAG_LEN)
+                tag.copy_from_slice(&rtp_tag(authentication, packet, index)[..*tag_len]);
+                Ok(len + tag_len)
             }
             Self::Gcm { cipher, salt } => {
                 let (packet, tag) = packet_and_room(buffer, len, GCM_TAG_LEN)?;
@@ -137,8 +145,9 @@ impl Transform {
                     cipher,
                     authentication,
                     salt,
+                    tag_len,
                 } = &**counter_mode;
-                let (packet, tag) = split_tail(packet, header_len, HMAC_TAG_LEN)?;
+                let (packet, tag) = split_tail(packet, header_len, *tag_len)?;
                 verify_tag(&rtp_tag(authentication, packet, index), tag)?;
                 apply_key_stream(
                     cipher,
@@ -171,14 +180,15 @@ impl Transform {
                     cipher,
                     authentication,
                     salt,
+                    tag_len,
                 } = &**counter_mode;
-                let (packet, tail) = packet_and_room(buffer, len, SRTCP_INDEX_LEN + HMAC_TAG_LEN)?;
+                let (packet, tail) = packet_and_room(buffer, len, SRTCP_INDEX_LEN + tag_len)?;
                 let iv = counter_mode_iv(salt, ssrc, u64::from(index));
                 apply_key_stream(cipher, iv, &mut packet[RTCP_CLEAR_LEN..])?;
                 let (word, tag) = tail.split_at_mut(SRTCP_INDEX_LEN);
                 word.copy_from_slice(&index_word);
-                tag.copy_from_slice(&hmac_tag(authentication, packet, &index_word));
-                Ok(len + SRTCP_INDEX_LEN + HMAC_TAG_LEN)
+                tag.copy_from_slice(&hmac_tag(authentication, packet, &index_word)[..*tag_len]);
+                Ok(len + SRTCP_INDEX_LEN + tag_len)
             }
             Self::Gcm { cipher, salt } => {
                 let (packet, tail) = packet_and_room(buffer, len, GCM_TAG_LEN + SRTCP_INDEX_LEN)?;
@@ -195,7 +205,7 @@ impl Transform {
     /// The index that an SRTCP packet claims.
     pub(super) fn rtcp_index(&self, packet: &[u8]) -> Result<u32, SrtpError> {
         let before_tag = match self {
-            Self::CounterMode(_) => packet.len().checked_sub(HMAC_TAG_LEN),
+            Self::CounterMode(counter_mode) => packet.len().checked_sub(counter_mode.tag_len),
             Self::Gcm { .. } => Some(packet.len()),
         };
         let word = before_tag.and_then(|end| packet[..end].last_chunk::<SRTCP_INDEX_LEN>());
@@ -220,9 +230,9 @@ impl Transform {
                     cipher,
                     authentication,
                     salt,
+                    tag_len,
                 } = &**counter_mode;
-                let (packet, tail) =
-                    split_tail(packet, RTCP_CLEAR_LEN, SRTCP_INDEX_LEN + HMAC_TAG_LEN)?;
+                let (packet, tail) = split_tail(packet, RTCP_CLEAR_LEN, SRTCP_INDEX_LEN + tag_len)?;
                 let tag = &tail[SRTCP_INDEX_LEN..];
                 verify_tag(&hmac_tag(authentication, packet, &index_word), tag)?;
                 let iv = counter_mode_iv(salt, ssrc, u64::from(index));
@@ -344,21 +354,22 @@ fn open_gcm(
 }
 
 /// RFC 3711 section 4.2: over the packet and its rollover counter.
-fn rtp_tag(key: &Key, packet: &[u8], index: u64) -> [u8; HMAC_TAG_LEN] {
+fn rtp_tag(key: &Key, packet: &[u8], index: u64) -> [u8; HMAC_TAG_LEN_MAX] {
     let rollover_counter = (index >> 16) as u32;
     hmac_tag(key, packet, &rollover_counter.to_be_bytes())
 }
 
-fn hmac_tag(key: &Key, packet: &[u8], suffix: &[u8]) -> [u8; HMAC_TAG_LEN] {
+fn hmac_tag(key: &Key, packet: &[u8], suffix: &[u8]) -> [u8; HMAC_TAG_LEN_MAX] {
     let mut context = Context::with_key(key);
     context.update(packet);
     context.update(suffix);
     let digest = context.sign();
-    let mut tag = [0; HMAC_TAG_LEN];
-    tag.copy_from_slice(&digest.as_ref()[..HMAC_TAG_LEN]);
+    let mut tag = [0; HMAC_TAG_LEN_MAX];
+    tag.copy_from_slice(&digest.as_ref()[..HMAC_TAG_LEN_MAX]);
     tag
 }
 
-fn verify_tag(expected: &[u8; HMAC_TAG_LEN], tag: &[u8]) -> Result<(), SrtpError> {
-    verify_slices_are_equal(expected, tag).map_err(|_| SrtpError::Auth)
+/// `tag` has the profile's length, which is not the sender's to choose.
+fn verify_tag(expected: &[u8; HMAC_TAG_LEN_MAX], tag: &[u8]) -> Result<(), SrtpError> {
+    verify_slices_are_equal(&expected[..tag.len()], tag).map_err(|_| SrtpError::Auth)
 }
