@@ -4,6 +4,7 @@
 mod learned_source;
 mod ports;
 mod rtp_leg;
+pub mod sdp;
 
 pub use ports::MediaPorts;
 pub use rtp_leg::*;
