@@ -23,8 +23,9 @@ const ATTRIBUTES: [&str; 11] = [
 /// The media types that the grammar knows.
 const KINDS: [&str; 6] = ["audio", "video", "text", "application", "message", "image"];
 
+const NO_VERSION: &str = "an SDP begins with `v=0`";
+
 /// An SDP in the order of RFC 8866, and what the grammar would have refused.
-#[derive(Default)]
 pub(super) struct Normalised {
     /// For the grammar.
     pub text: String,
@@ -40,14 +41,20 @@ struct Level<'a> {
     attributes: Vec<&'a str>,
 }
 
+/// The levels as they come.
+#[derive(Default)]
+struct Levels<'a> {
+    session: Level<'a>,
+    media: Vec<Level<'a>>,
+    kinds: Vec<String>,
+}
+
 /// Reads `sdp` line by line.
 pub(super) fn normalise(sdp: &[u8]) -> Result<Normalised, SdpError> {
     if sdp.len() > SDP_LEN_MAX {
         return Err(SdpError::TooLong(sdp.len()));
     }
-    let mut kinds = Vec::new();
-    let mut session = Level::default();
-    let mut media: Vec<Level<'_>> = Vec::new();
+    let mut levels = Levels::default();
     let mut has_version = false;
     // Old Macs ended lines with a CR alone; so do some gateways.
     let line_end = if sdp.contains(&b'\n') { b'\n' } else { b'\r' };
@@ -58,71 +65,80 @@ pub(super) fn normalise(sdp: &[u8]) -> Result<Normalised, SdpError> {
                 limit: LINES_MAX,
             });
         }
-        let content = content.trim_ascii();
-        if content.is_empty() {
-            continue;
-        }
-        if !has_version {
-            if content != b"v=0" {
-                let what = "an SDP begins with `v=0`";
+        match content.trim_ascii() {
+            b"" => {}
+            b"v=0" if !has_version => has_version = true,
+            content if has_version => levels.take_line(line, content)?,
+            _ => {
+                let what = NO_VERSION;
                 return Err(SdpError::Line { line, what });
             }
-            has_version = true;
-            continue;
         }
+    }
+    if !has_version {
+        let what = NO_VERSION;
+        return Err(SdpError::Line { line: 1, what });
+    }
+    Ok(levels.write())
+}
+
+impl<'a> Levels<'a> {
+    /// Unknown lines, and lines that are no text, are skipped.
+    fn take_line(&mut self, line: usize, content: &'a [u8]) -> Result<(), SdpError> {
         let [kind, b'=', value @ ..] = content else {
-            continue;
+            return Ok(());
         };
-        let value = visible(value);
-        match (kind, value) {
+        match (kind, visible(value)) {
             (b'm', value) => {
-                if media.len() >= MEDIA_MAX {
-                    let what = "m-lines";
+                if self.media.len() >= MEDIA_MAX {
                     return Err(SdpError::TooMany {
-                        what,
+                        what: "m-lines",
                         limit: MEDIA_MAX,
                     });
                 }
-                let value = value.ok_or(SdpError::Line {
-                    line,
-                    what: "an m-line is not ASCII",
-                })?;
+                let what = "an m-line is not ASCII";
+                let value = value.ok_or(SdpError::Line { line, what })?;
                 let (kind, name) = media_name(line, value)?;
-                kinds.push(kind);
-                media.push(Level {
+                self.kinds.push(kind);
+                self.media.push(Level {
                     media: Some(name),
                     ..Level::default()
                 });
             }
             (b'c', Some(value)) => {
-                let level = media.last_mut().unwrap_or(&mut session);
+                let level = self.current();
                 level.connection = level.connection.or(Some(value));
             }
             (b'a', Some(value)) => {
                 let name = value.split(':').next().unwrap_or_default().trim_end();
                 if ATTRIBUTES.contains(&name) {
-                    let level = media.last_mut().unwrap_or(&mut session);
-                    level.attributes.push(value);
+                    self.current().attributes.push(value);
                 }
             }
             _ => {}
         }
+        Ok(())
     }
-    if !has_version {
-        let what = "an SDP begins with `v=0`";
-        return Err(SdpError::Line { line: 1, what });
+
+    fn current(&mut self) -> &mut Level<'a> {
+        self.media.last_mut().unwrap_or(&mut self.session)
     }
-    let mut text = String::with_capacity(sdp.len() + 64);
-    text.push_str("v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\n");
-    session.write_connection(&mut text);
-    text.push_str("t=0 0\r\n");
-    session.write_attributes(&mut text);
-    for level in &media {
-        level.write_media(&mut text);
-        level.write_connection(&mut text);
-        level.write_attributes(&mut text);
+
+    fn write(self) -> Normalised {
+        let mut text = "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\n".to_owned();
+        self.session.write_connection(&mut text);
+        text.push_str("t=0 0\r\n");
+        self.session.write_attributes(&mut text);
+        for level in &self.media {
+            level.write_media(&mut text);
+            level.write_connection(&mut text);
+            level.write_attributes(&mut text);
+        }
+        Normalised {
+            text,
+            kinds: self.kinds,
+        }
     }
-    Ok(Normalised { text, kinds })
 }
 
 impl Level<'_> {

@@ -125,14 +125,18 @@ impl OfferAnswer {
         Ok(self.offer_formats(state, formats))
     }
 
-    /// An offer that holds the call or takes it off hold; otherwise as [`OfferAnswer::make_refresh_offer`].
+    /// An offer that holds the call or takes it off hold, with the codecs of our last SDP, what is in use first: no far
+    /// end shall change the codec because of it.
     ///
     /// # Errors
     /// As [`OfferAnswer::make_offer`].
     pub fn make_hold_offer(&mut self, hold: bool) -> Result<LocalOffer, SdpError> {
         let mut state = self.state_for_offer()?;
         state.holds = hold;
-        let formats = self.formats_as_sent(&mut state)?;
+        let mut formats = self.formats_as_sent(&mut state)?;
+        let in_use = state.agreed.as_ref();
+        let in_use = in_use.map(|agreed| Encoding::Audio(agreed.codec));
+        formats.sort_by_key(|(_, encoding)| Some(*encoding) != in_use);
         Ok(self.offer_formats(state, formats))
     }
 
@@ -150,8 +154,8 @@ impl OfferAnswer {
     /// Takes the answer to our last offer. One that comes again, as in 183 and then 200, is computed again.
     ///
     /// # Errors
-    /// [`SdpError`]; what was agreed before is still agreed, the offer still waits. [`SdpError::NotOffered`] if `offer` is
-    /// not this dialog's last.
+    /// [`SdpError`]; what was agreed before is still agreed, the offer still waits. [`SdpError::NotOffered`] if `offer`
+    /// is not this dialog's last: what comes is no answer, as an SDP in 200 that repeats one in a PRACKed 183.
     pub fn answer_received(
         &mut self,
         offer: &LocalOffer,

@@ -11,8 +11,8 @@ pub(super) struct PayloadNumbers {
 }
 
 impl PayloadNumbers {
-    /// Our number for `encoding`: `wanted` (the far end's) if that means nothing else yet, else what it was before, else
-    /// a free one. None: all are taken.
+    /// Our number for `encoding`: `wanted` (the far end's) if that means nothing else yet, else what it was before,
+    /// else a free one. None: all are taken.
     pub(super) fn bind(
         &mut self,
         encoding: Encoding,
