@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use server::rtp::{NtpTime, RTCP_REPORT_LEN_MAX, rtcp_packets};
+use server::call::RtpMedia;
+use server::rtp::{NtpTime, RTCP_REPORT_LEN_MAX, StreamDirection, rtcp_packets};
 use server::trunk::{RtpLeg, RtpLegConfig, TrunkReceived};
 use server_fuzz::{Script, address, format};
 
@@ -12,20 +13,29 @@ fuzz_target!(|input: &[u8]| {
     let mut script = Script::new(input);
     let choice = script.choice();
     let format = format(choice);
-    let config = RtpLegConfig {
+    let mut rtcp = address(0);
+    rtcp.set_port(rtcp.port() + 1);
+    let media = RtpMedia {
         remote: address(0),
-        rtcp_mux: choice & 0x80 != 0,
-        format,
+        remote_rtcp: (choice & 0x80 == 0).then_some(rtcp),
+        sends: format,
+        receives: format,
+        direction: StreamDirection::SendRecv,
+        srtp: None,
+    };
+    let config = RtpLegConfig {
+        media,
         entropy: [5; RtpLegConfig::ENTROPY_LEN],
     };
-    let mut leg = RtpLeg::new(config, script.now());
+    let mut leg = RtpLeg::new(config, script.now()).expect("no keys to refuse");
     for step in script {
         let now = step.now;
+        let mut datagram = step.bytes.to_vec();
         let received = match step.kind {
             0 => leg
-                .handle_rtcp_datagram(now, step.from, step.bytes)
+                .handle_rtcp_datagram(now, step.from, &mut datagram)
                 .map(TrunkReceived::Control),
-            _ => leg.handle_datagram(now, step.from, step.bytes),
+            _ => leg.handle_datagram(now, step.from, &mut datagram),
         };
         if let Ok(TrunkReceived::Media(media)) = received {
             assert_eq!(leg.remote(), step.from);

@@ -42,7 +42,7 @@ impl serde::Serialize for Codec {
     }
 }
 
-/// One leg's media in both directions, as negotiated.
+/// One leg's media, as negotiated: of one direction, or of both where they agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamFormat {
     /// The audio codec.
@@ -53,6 +53,24 @@ pub struct StreamFormat {
     pub ptime_ms: u8,
     /// RFC 4733, if negotiated.
     pub telephone_event: Option<TelephoneEventFormat>,
+}
+
+/// A leg as the bridge sees it: one codec, but each side of an SDP numbers payload types for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LegFormat {
+    /// What comes from the leg.
+    pub source: StreamFormat,
+    /// What goes to it.
+    pub sink: StreamFormat,
+}
+
+impl From<StreamFormat> for LegFormat {
+    fn from(both: StreamFormat) -> Self {
+        Self {
+            source: both,
+            sink: both,
+        }
+    }
 }
 
 /// `telephone-event` on one leg.

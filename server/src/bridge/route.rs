@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::{BridgeError, Direction, DirectionOptions, Output, StreamFormat};
+use super::{BridgeError, Direction, DirectionOptions, LegFormat, Output};
 use crate::id::LegId;
 use crate::rtp::MediaPacket;
 
@@ -35,14 +35,16 @@ impl Bridge {
     /// # Errors
     /// [`BridgeError::Codec`] when libopus can't be set up.
     pub fn connect(
-        (a, a_format, towards_a): (LegId, &StreamFormat, DirectionOptions),
-        (b, b_format, towards_b): (LegId, &StreamFormat, DirectionOptions),
+        (a, a_format, towards_a): (LegId, &LegFormat, DirectionOptions),
+        (b, b_format, towards_b): (LegId, &LegFormat, DirectionOptions),
     ) -> Result<Self, BridgeError> {
         let mut bridge = Self {
             routes: Vec::with_capacity(2),
         };
-        bridge.add_route(a, b, Direction::new(a_format, b_format, towards_b)?)?;
-        bridge.add_route(b, a, Direction::new(b_format, a_format, towards_a)?)?;
+        let to_b = Direction::new(&a_format.source, &b_format.sink, towards_b)?;
+        let to_a = Direction::new(&b_format.source, &a_format.sink, towards_a)?;
+        bridge.add_route(a, b, to_b)?;
+        bridge.add_route(b, a, to_a)?;
         Ok(bridge)
     }
 
@@ -143,16 +145,20 @@ impl Bridge {
         &mut self,
         now: Instant,
         leg: LegId,
-        format: &StreamFormat,
+        format: &LegFormat,
     ) -> Result<(), BridgeError> {
         let mut is_known = false;
         for route in &mut self.routes {
             let (source, sink) = (*route.direction.source(), *route.direction.sink());
             if route.from == leg {
-                route.direction.replace_formats(now, format, &sink)?;
+                route
+                    .direction
+                    .replace_formats(now, &format.source, &sink)?;
                 is_known = true;
             } else if route.to == leg {
-                route.direction.replace_formats(now, &source, format)?;
+                route
+                    .direction
+                    .replace_formats(now, &source, &format.sink)?;
                 is_known = true;
             }
         }
@@ -170,7 +176,7 @@ mod tests {
 
     use std::time::Duration;
 
-    use super::super::{Codec, Output, PAYLOAD_LEN_MAX};
+    use super::super::{Codec, Output, PAYLOAD_LEN_MAX, StreamFormat};
     use super::*;
     use crate::rtp::{PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
 
@@ -191,8 +197,8 @@ mod tests {
             initial_timestamp: RtpTimestamp(1),
         };
         Bridge::connect(
-            (LegId::VENDOR, &format(Codec::Pcmu, 0), options),
-            (LegId::TRUNK, &format(Codec::Pcma, 8), options),
+            (LegId::VENDOR, &format(Codec::Pcmu, 0).into(), options),
+            (LegId::TRUNK, &format(Codec::Pcma, 8).into(), options),
         )
         .unwrap()
     }
@@ -266,7 +272,40 @@ mod tests {
         }
         let refused = bridge.add_route(LegId::VENDOR, LegId(100), listener());
         assert_eq!(refused, Err(BridgeError::TooManyRoutes(ROUTES_MAX)));
-        let unknown = bridge.replace_format(Instant::now(), LegId(200), &source);
+        let unknown = bridge.replace_format(Instant::now(), LegId(200), &source.into());
         assert_eq!(unknown, Err(BridgeError::UnknownLeg(200)));
+    }
+
+    #[test]
+    fn each_side_numbers_payload_types_for_itself() {
+        let options = DirectionOptions {
+            reorder_wait: Duration::from_millis(20),
+            force_transcode: false,
+            initial_sequence_number: SequenceNumber(1),
+            initial_timestamp: RtpTimestamp(1),
+        };
+        let trunk = LegFormat {
+            source: format(Codec::Pcma, 96),
+            sink: format(Codec::Pcma, 8),
+        };
+        let mut bridge = Bridge::connect(
+            (LegId::VENDOR, &format(Codec::Pcmu, 0).into(), options),
+            (LegId::TRUNK, &trunk, options),
+        )
+        .unwrap();
+        assert_eq!(speak(&mut bridge, LegId::VENDOR, 1), [(LegId::TRUNK, 8)]);
+        assert_eq!(
+            speak(&mut bridge, LegId::TRUNK, 1),
+            [],
+            "8 is not what it sends"
+        );
+        let swapped = LegFormat {
+            source: trunk.sink,
+            sink: trunk.source,
+        };
+        let now = Instant::now();
+        bridge.replace_format(now, LegId::TRUNK, &swapped).unwrap();
+        assert_eq!(speak(&mut bridge, LegId::VENDOR, 2), [(LegId::TRUNK, 96)]);
+        assert_eq!(speak(&mut bridge, LegId::TRUNK, 2), [(LegId::VENDOR, 0)]);
     }
 }

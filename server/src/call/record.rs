@@ -81,17 +81,25 @@ pub struct DirectionAccount {
     pub statistics: DirectionStatistics,
 }
 
-/// How long each stage of the set-up took, in ms since the stage before it; none for a stage that was not reached.
+/// How long each stage of the set-up took, in ms; none for a stage that was not reached, or that the call does not have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct SetUpTimes {
-    /// From the first byte of the connection to a believed caller.
+    /// From the page's open socket to its believed token.
     pub authenticated_ms: Option<u32>,
-    /// From there to CREATE: the desk said yes.
+    /// From the page's `dial` to CREATE: the desk said yes.
     pub admitted_ms: Option<u32>,
-    /// From CREATE to the far end being alerted.
+    /// From CREATE to the INVITE on its way.
+    pub invite_sent_ms: Option<u32>,
+    /// From CREATE to the far end's first response, whichever it was.
+    pub first_response_ms: Option<u32>,
+    /// From CREATE to the called end being alerted.
     pub ringing_ms: Option<u32>,
     /// From CREATE to ANSWER.
     pub answered_ms: Option<u32>,
-    /// From the caller's offer to its media path being secured (ICE and DTLS done).
+    /// From CREATE to the first RTP packet of the far end that was taken.
+    pub media_from_trunk_ms: Option<u32>,
+    /// From CREATE to the first RTP packet that was sent to it.
+    pub media_to_trunk_ms: Option<u32>,
+    /// From the page's offer to its media path being secured (ICE and DTLS done).
     pub media_ms: Option<u32>,
 }

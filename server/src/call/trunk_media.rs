@@ -17,7 +17,7 @@ pub enum TrunkMedia {
 }
 
 /// RTP with a far end, by its SDP and ours, or by the configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RtpMedia {
     /// Where the far end takes RTP.
     pub remote: SocketAddr,
@@ -34,7 +34,7 @@ pub struct RtpMedia {
 }
 
 /// The keys that each side put into its SDP (RFC 4568 section 6.1: who sends with a key has chosen it).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SrtpKeyPair {
     /// What we send is protected with these.
     pub ours: SrtpKeys,

@@ -21,16 +21,17 @@ use super::http::{self, RequestHead};
 use super::line::{Doorway, Line, WriteFailure};
 use super::resumptions::Spent;
 use crate::auth::{self, ResumeToken, ResumeTokenDigest, SessionGrant, TurnCredentials};
+use crate::call::CallEvent;
 use crate::call::q850::Q850Cause;
 use crate::config::{IceServerConfig, TenantConfig};
 use crate::fault::{Fault, Refusal, RefusalCode};
-use crate::id::TenantId;
+use crate::id::{CallSid, TenantId};
 use crate::metrics::ConnectionRefusal;
 use crate::switch::mailbox::{Mailbox, SessionEvent};
 use crate::switch::{DialRequest, SessionEnd, SessionKey};
 use crate::vendors::browser::{
-    Action, BrowserSession, IceServer, MESSAGE_LEN_MAX, Offered, SUBPROTOCOL, ServerMessage,
-    SessionSettings, Welcome, says_goodbye, subprotocols,
+    Action, BrowserSession, IceServer, MESSAGE_LEN_MAX, NotAvailable, Offered, SUBPROTOCOL,
+    ServerMessage, SessionSettings, Welcome, says_goodbye, subprotocols,
 };
 
 /// Runs what an admitted head asks for: a new session until its end, or another socket for one that is there.
@@ -139,6 +140,8 @@ struct Session {
     origin: Option<String>,
     /// It gets resume tokens.
     resumable: bool,
+    /// An incoming call that the page did not hear of, nor shall of its end.
+    declined: Option<CallSid>,
 }
 
 /// The session's place in the switch and its resume token; both given back when dropped, also after a panic.
@@ -204,6 +207,7 @@ impl Session {
             tenant,
             origin,
             resumable: grace_ms > 0,
+            declined: None,
         }
     }
 
@@ -398,13 +402,16 @@ impl Session {
 
     fn handle_event(&mut self, event: SessionEvent) -> Flow {
         match event {
+            SessionEvent::Incoming { from, to, created } => self.offer_call(from, to, *created),
             SessionEvent::Ringing(call_sid) => self.dialect.ringing(call_sid),
+            SessionEvent::Event(event) if self.declined == Some(event.call_sid) => {}
             SessionEvent::Event(event) => self.dialect.call_event(*event),
             SessionEvent::Digit { digit, duration_ms } => {
                 self.dialect
                     .digit(digit, u16::try_from(duration_ms).unwrap_or(u16::MAX));
             }
-            SessionEvent::Ended { cause, reason } => self.dialect.ended(cause, &reason),
+            SessionEvent::Ended { call_sid, .. } if self.declined == Some(call_sid) => {}
+            SessionEvent::Ended { cause, reason, .. } => self.dialect.ended(cause, &reason),
             SessionEvent::Failed(refusal) => self.dialect.refuse(refusal),
             SessionEvent::Statistics(statistics) => self.dialect.stats(*statistics),
             SessionEvent::Drain => self.dialect.draining(),
@@ -416,6 +423,18 @@ impl Session {
             }
         }
         Flow::Continue(())
+    }
+
+    /// Tells the page that somebody calls. One that took a call of its own meanwhile, or is about to go, hears nothing.
+    fn offer_call(&mut self, from: String, to: String, created: CallEvent) {
+        let call_sid = created.call_sid;
+        match self.dialect.incoming(call_sid, from, to) {
+            Ok(()) => self.dialect.call_event(created),
+            Err(NotAvailable) => {
+                self.declined = Some(call_sid);
+                self.open.front.switch.decline(self.open.key, call_sid);
+            }
+        }
     }
 
     async fn handle_deadline(&mut self, ping_due: Option<Instant>) {
@@ -483,9 +502,16 @@ impl Session {
                     self.dialect.call_refused(refusal);
                 }
             }
-            // Calls to a page come with the trunk that brings them: no session waits for one yet.
-            Action::Accept { call_sid } | Action::Reject { call_sid, .. } => {
-                debug!(%call_sid, "accept or reject of a call that never came");
+            // A call that ended meanwhile has told its end.
+            Action::Accept { call_sid } => {
+                if let Err(refusal) = switch.accept(key, call_sid) {
+                    debug!(%call_sid, %refusal, "an acceptance came too late");
+                }
+            }
+            Action::Reject { call_sid, cause } => {
+                if let Err(refusal) = switch.reject(key, call_sid, cause) {
+                    debug!(%call_sid, %refusal, "a rejection came too late");
+                }
             }
             Action::Hold => self.answer(switch.hold(key, true)),
             Action::Unhold => self.answer(switch.hold(key, false)),
@@ -593,6 +619,7 @@ impl Session {
         };
         match &granted {
             Ok(grant) => {
+                front.switch.authenticated(self.open.key, &grant.subject);
                 info!(%tenant_id, subject = grant.subject, shard = front.shard.0, "session authenticated")
             }
             Err(refusal) => {

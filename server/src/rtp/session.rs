@@ -121,6 +121,12 @@ impl RtcpSession {
         session
     }
 
+    /// The stream that we send has another codec from now on.
+    pub fn set_clock_rate(&mut self, clock_rate_hz: u32) {
+        self.clock_rate_hz = clock_rate_hz.max(1);
+        self.sent.set_clock_rate(clock_rate_hz);
+    }
+
     /// Counts an RTP packet that the leg accepted; `clock_rate_hz` is that of its payload type.
     pub fn handle_rtp_received(
         &mut self,

@@ -53,6 +53,14 @@ impl SendStatistics {
         }
     }
 
+    /// The clock of what is sent from now on. No report tells a time before its first packet.
+    pub fn set_clock_rate(&mut self, clock_rate_hz: u32) {
+        if self.clock_rate_hz != clock_rate_hz {
+            self.clock_rate_hz = clock_rate_hz;
+            self.last = None;
+        }
+    }
+
     /// Counts one packet sent now.
     pub fn handle_sent(&mut self, now: Instant, timestamp: RtpTimestamp, payload_len: usize) {
         self.packets += 1;

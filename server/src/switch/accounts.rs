@@ -9,7 +9,7 @@ use super::calls::Call;
 use super::{CallKey, Switch};
 use crate::bridge::{Plan, StreamFormat};
 use crate::call::mos::{Impairment, Path, Section};
-use crate::call::{CallAccount, DirectionAccount, LegAccount};
+use crate::call::{CallAccount, DirectionAccount, LegAccount, SetUpTimes};
 use crate::id::LegId;
 use crate::rtp::LegStatistics;
 use crate::vendors::browser::{CallStats, LegStats};
@@ -19,7 +19,8 @@ const MOS_OF_SILENCE: f64 = 1.0;
 
 /// Both legs as they stand.
 struct Legs {
-    vendor: Leg,
+    /// None: an echo, which is the trunk leg once more, or a recording, which loses nothing.
+    vendor: Option<Leg>,
     /// None: an echo, which is the vendor leg once more.
     trunk: Option<Leg>,
     transcoded: bool,
@@ -37,7 +38,7 @@ impl Switch {
     /// What the owner of the legs hands in at a call's end.
     pub(super) fn call_account(&self, call: &Call) -> CallAccount {
         let mut account = CallAccount {
-            set_up: call.set_up_times(),
+            set_up: self.set_up_times(call),
             ..CallAccount::default()
         };
         let Some(legs) = self.legs(call) else {
@@ -48,22 +49,22 @@ impl Switch {
         } else {
             LegId::VENDOR
         });
-        account.legs.push(LegAccount {
-            leg: LegId::VENDOR,
-            codec: legs.vendor.format.codec,
-            statistics: legs.vendor.statistics,
-            mos_as_heard: heard(&legs.vendor.statistics, legs.mos_at_vendor()),
-        });
-        if let Some(Leg {
-            format, statistics, ..
-        }) = legs.trunk
-        {
-            account.legs.push(LegAccount {
-                leg: LegId::TRUNK,
-                codec: format.codec,
-                statistics,
-                mos_as_heard: heard(&statistics, legs.mos_at_trunk()),
-            });
+        let legs_and_mos = [
+            (LegId::VENDOR, legs.vendor, legs.mos_at_vendor()),
+            (LegId::TRUNK, legs.trunk, legs.mos_at_trunk()),
+        ];
+        for (id, leg, mos) in legs_and_mos {
+            if let Some(Leg {
+                format, statistics, ..
+            }) = leg
+            {
+                account.legs.push(LegAccount {
+                    leg: id,
+                    codec: format.codec,
+                    statistics,
+                    mos_as_heard: mos.and_then(|mos| heard(&statistics, mos)),
+                });
+            }
         }
         account.directions = call
             .bridge
@@ -78,13 +79,13 @@ impl Switch {
     pub(super) fn call_stats(&self, key: CallKey) -> Option<CallStats> {
         let call = self.calls.get(key.0)?;
         let legs = self.legs(call)?;
-        let peer = self.sessions.get(call.session.0)?.peer.as_ref()?;
+        let peer = self.session_of(&call.vendor)?.peer.as_ref()?;
         let caller = LegStats {
             available_bitrate_bps: Some(peer.available_bitrate_bps()),
-            ..leg_stats(&legs.vendor.statistics, legs.mos_at_vendor())
+            ..leg_stats(&legs.vendor?.statistics, legs.mos_at_vendor()?)
         };
         let far_end = match &legs.trunk {
-            Some(trunk) => leg_stats(&trunk.statistics, legs.mos_at_trunk()),
+            Some(trunk) => leg_stats(&trunk.statistics, legs.mos_at_trunk()?),
             None => caller,
         };
         Some(CallStats {
@@ -94,9 +95,19 @@ impl Switch {
         })
     }
 
+    fn set_up_times(&self, call: &Call) -> SetUpTimes {
+        let session = self.session_of(&call.vendor);
+        SetUpTimes {
+            authenticated_ms: session.and_then(|session| session.authenticated_ms),
+            media_ms: session.and_then(|session| session.media_ms),
+            ..call.stages.times()
+        }
+    }
+
     fn legs(&self, call: &Call) -> Option<Legs> {
         let bridge = call.bridge.as_ref()?;
-        let peer = self.sessions.get(call.session.0)?.peer.as_ref()?;
+        let peer = self.session_of(&call.vendor);
+        let peer = peer.and_then(|session| session.peer.as_ref());
         let transcoded = bridge
             .routes()
             .any(|route| matches!(route.direction.plan(), Plan::Transcode { .. }));
@@ -113,7 +124,7 @@ impl Switch {
             fec_recovers: fec_recovers(id),
         };
         Some(Legs {
-            vendor: leg(LegId::VENDOR, peer.format(), peer.statistics()),
+            vendor: peer.map(|peer| leg(LegId::VENDOR, peer.format(), peer.statistics())),
             trunk: call
                 .trunk
                 .statistics()
@@ -125,29 +136,29 @@ impl Switch {
 
 impl Legs {
     /// As the vendor's caller hears it.
-    fn mos_at_vendor(&self) -> f64 {
-        self.mos(self.trunk.unwrap_or(self.vendor), self.vendor)
+    fn mos_at_vendor(&self) -> Option<f64> {
+        self.mos(self.trunk.or(self.vendor)?, self.vendor?)
     }
 
     /// As the trunk's far end hears it.
-    fn mos_at_trunk(&self) -> f64 {
-        self.mos(self.vendor, self.trunk.unwrap_or(self.vendor))
+    fn mos_at_trunk(&self) -> Option<f64> {
+        self.mos(self.vendor.or(self.trunk)?, self.trunk.or(self.vendor)?)
     }
 
-    fn mos(&self, from: Leg, to: Leg) -> f64 {
+    fn mos(&self, from: Leg, to: Leg) -> Option<f64> {
         if from.statistics.packets_received == 0 {
             // Nothing came that could have been heard.
-            return MOS_OF_SILENCE;
+            return Some(MOS_OF_SILENCE);
         }
         let remote_loss_pct = to.statistics.remote_loss_fraction * 100.0;
         let sends_fec = self.transcoded && to.statistics.remote_loss_fraction >= opus::FEC_LOSS_MIN;
-        Path {
+        let path = Path {
             source: section(&from, from.fec_recovers, loss_pct(&from.statistics)),
             sink: section(&to, sends_fec, remote_loss_pct),
             transcoded: self.transcoded,
             packetisation_ms: to.format.ptime_ms.into(),
-        }
-        .mos()
+        };
+        Some(path.mos())
     }
 }
 

@@ -9,12 +9,13 @@ use std::time::Instant;
 use shards::ring::Reservation;
 use tracing::info;
 
-use super::calls::{Call, HangUp, INTERNAL_ERROR};
+use super::calls::{Acceptance, Call, HangUp, INTERNAL_ERROR};
 use super::mailbox::SessionEvent;
 use super::sessions::DialRequest;
+use super::vendor_side::VendorSide;
 use super::{CallKey, SessionKey, Switch, entropy, unix_now};
 use crate::call::q850::Q850Cause;
-use crate::call::rings::{IncomingCall, ToControl, TrunkDial};
+use crate::call::rings::{ToControl, TrunkDial};
 use crate::call::{CallAccount, CallIdentity, CallMachine, HangupReason};
 use crate::config::TrunkConfig;
 use crate::fault::{Fault, Refusal, RefusalCode};
@@ -29,15 +30,16 @@ pub(super) struct PreparedCall {
     to: String,
     request: DialRequest,
     slots: EventSlots,
+    asked: Instant,
     /// Known before the desk is asked.
     pub(super) refused: Option<Refusal>,
 }
 
 /// Places in the ring for what must not be lost.
-struct EventSlots {
-    create: Reservation,
-    answer: Reservation,
-    end: Reservation,
+pub(super) struct EventSlots {
+    pub(super) create: Reservation,
+    pub(super) answer: Reservation,
+    pub(super) end: Reservation,
 }
 
 impl Switch {
@@ -62,7 +64,15 @@ impl Switch {
             ));
         }
         let tenant = Arc::clone(&session.tenant);
-        if session.call.is_some() {
+        // The dialect lets a page dial only if it knows of no call: one that came meanwhile has not reached it.
+        let unheard = session.call.filter(|call| {
+            let call = self.calls.get(call.0);
+            call.is_some_and(|call| call.acceptance == Acceptance::Waiting)
+        });
+        let has_call = session.call.is_some();
+        if let Some(unheard) = unheard {
+            self.take_from_session(Instant::now(), key, unheard);
+        } else if has_call {
             return Err(Refusal::new(
                 RefusalCode::CallExists,
                 Fault::Caller,
@@ -78,17 +88,10 @@ impl Switch {
             Ok((trunk, to)) => (Some(Arc::clone(&trunk)), trunk.trunk_id.clone(), to, None),
             Err((trunk_id, refusal)) => (None, trunk_id, String::new(), Some(refusal)),
         };
-        if self.draining {
-            let refusal = Refusal::new(RefusalCode::Draining, Fault::Us, "the gateway drains");
-            refused = Some(refusal.with_cause(Q850Cause::TEMPORARY_FAILURE));
-        } else if self.calls.len() >= self.shards_config.calls_max {
-            let refusal = Refusal::new(
-                RefusalCode::Overload,
-                Fault::Us,
-                "the shard carries all the calls it may",
-            );
-            refused = Some(refusal.with_cause(Q850Cause::CONGESTION));
+        if let Err(refusal) = self.has_capacity() {
+            refused = Some(refusal);
         }
+        self.engage(key);
         let call_sid = CallSid::new(self.shard, entropy());
         let tenant_id = tenant.tenant_id.clone();
         Ok(PreparedCall {
@@ -99,25 +102,12 @@ impl Switch {
             to,
             request,
             slots,
+            asked: Instant::now(),
             refused,
         })
     }
 
-    /// Somebody calls over a trunk. Nobody here can take a call yet.
-    pub(super) fn incoming(&mut self, _now: Instant, call: IncomingCall) {
-        let cause = Q850Cause::NO_USER_RESPONDING;
-        let call_sid = call.call_sid;
-        for message in [
-            ToControl::Release(call_sid),
-            ToControl::TrunkHangup { call_sid, cause },
-        ] {
-            if self.to_control.push(message).is_err() {
-                self.metrics.ring_full.increment();
-            }
-        }
-    }
-
-    fn reserve_event_slots(&mut self) -> Option<EventSlots> {
+    pub(super) fn reserve_event_slots(&mut self) -> Option<EventSlots> {
         let create = self.to_control.reserve()?;
         let Some(answer) = self.to_control.reserve() else {
             self.to_control.release(create);
@@ -151,6 +141,7 @@ impl Switch {
             to,
             request,
             slots,
+            asked,
             refused: _,
         } = prepared;
         let Some(session) = self.sessions.get(key.0) else {
@@ -202,11 +193,10 @@ impl Switch {
             }
         };
         let local_rtp = side.advertised_rtp();
-        let call =
-            CallKey(
-                self.calls
-                    .insert(Call::new(now, machine, key, side, slots.answer, slots.end)),
-            );
+        let vendor = VendorSide::Session(key);
+        let mut call = Call::new(now, machine, vendor, side, slots.answer, slots.end);
+        call.stages.admitted_in = Some(now.saturating_duration_since(asked));
+        let call = CallKey(self.calls.insert(call));
         self.register_trunk_sockets(call);
         self.calls_by_sid.insert(call_sid, call);
         if let Some(session) = self.sessions.get_mut(key.0) {
@@ -226,7 +216,6 @@ impl Switch {
             .push(ToControl::TrunkDial(Box::new(dial)))
             .is_err()
         {
-            self.metrics.ring_full.increment();
             self.end_call(
                 now,
                 call,

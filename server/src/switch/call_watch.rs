@@ -25,18 +25,17 @@ impl Switch {
         }
     }
 
-    /// `no_media_timeout_s`, by leg; a leg that is on hold or does not send is not asked.
+    /// `no_media_timeout_s`, by leg; a leg that is on hold or does not send is not asked, and before the answer none.
     pub(super) fn missing_media(&self, now: Instant, key: CallKey) -> Option<HangUp> {
         let call = self.calls.get(key.0)?;
         let limit = Duration::from_secs(call.trunk.config.no_media_timeout_s.into());
-        if limit.is_zero() || call.bridge.is_none() || call.machine.is_on_hold() {
+        if limit.is_zero() || call.machine.answered().is_none() || call.machine.is_on_hold() {
             return None;
         }
         let flows_since = call.flows_since?;
         let silent = |last: Instant| now.saturating_duration_since(last.max(flows_since)) >= limit;
         let peer = self
-            .sessions
-            .get(call.session.0)
+            .session_of(&call.vendor)
             .and_then(|session| session.peer.as_ref());
         let vendor_silent = peer.is_some_and(|peer| {
             peer.direction().receives() && silent(peer.last_media_at().unwrap_or(flows_since))
@@ -49,21 +48,16 @@ impl Switch {
             return None;
         };
         let text = format!("no media from the {leg} leg for {} s", limit.as_secs());
-        Some(HangUp {
-            cause: Q850Cause::TIMER_EXPIRY,
-            fault,
-            text,
-        })
+        Some(HangUp::new(Q850Cause::TIMER_EXPIRY, fault, text))
     }
 
     /// Our Opus encoders follow the paths to their listeners, and the CPU.
     pub(super) fn adapt(&mut self, now: Instant, key: CallKey) {
-        let Some(call) = self.calls.get_mut(key.0) else {
+        let Some(call) = self.calls.get(key.0) else {
             return;
         };
         let peer = self
-            .sessions
-            .get(call.session.0)
+            .session_of(&call.vendor)
             .and_then(|session| session.peer.as_ref());
         let limits = self.settings.config.webrtc.opus;
         let cpu_is_scarce = self.cpu_pressure.is_scarce();
@@ -83,7 +77,11 @@ impl Switch {
                     cpu_is_scarce,
                 })
             });
-        let Some(bridge) = &mut call.bridge else {
+        let Some(bridge) = self
+            .calls
+            .get_mut(key.0)
+            .and_then(|call| call.bridge.as_mut())
+        else {
             return;
         };
         for (leg, conditions) in [(LegId::VENDOR, to_vendor), (LegId::TRUNK, to_trunk)] {
@@ -102,7 +100,10 @@ impl Switch {
             return;
         };
         if let Some(stats) = self.call_stats(key) {
-            self.tell(call.session, SessionEvent::Statistics(Box::new(stats)));
+            self.tell(
+                call.vendor.session(),
+                SessionEvent::Statistics(Box::new(stats)),
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A call's life on its shard, from the dialled trunk leg to the end: answered, held, ended. How it begins is
-//! `call_setup`'s, how it is watched meanwhile `call_watch`'s.
+//! A call's life on its shard: what signalling says of its trunk leg, its timers, its end. How it begins is `call_setup`'s
+//! and `incoming`'s, its bridge `call_media`'s, how it is watched meanwhile `call_watch`'s.
 //!
 //! The ring slots for ANSWER and the final event were reserved before the call began, so neither is ever lost to a full
 //! ring, and every end goes through [`Switch::end_call`].
@@ -13,17 +13,18 @@ use tracing::{error, info};
 
 use super::call_watch::count_bridge;
 use super::mailbox::SessionEvent;
+use super::set_up_stages::SetUpStages;
 use super::trunk_media::TrunkSide;
-use super::{CallKey, SessionKey, Switch, Timer, entropy, unix_now};
-use crate::bridge::{Bridge, DirectionOptions, DirectionStatistics};
+use super::vendor_side::VendorSide;
+use super::{CallKey, SessionKey, Switch, Timer, unix_now};
+use crate::bridge::{Bridge, DirectionStatistics};
 use crate::call::q850::Q850Cause;
 use crate::call::rings::{ToControl, TrunkProgress};
-use crate::call::{CallAccount, CallEvent, CallMachine, HangupReason, SetUpTimes};
-use crate::fault::{Fault, Refusal, RefusalCode};
-use crate::id::{CallSid, LegId};
+use crate::call::{CallAccount, CallEvent, CallMachine, HangupReason};
+use crate::fault::{Fault, Refusal};
+use crate::id::CallSid;
 #[cfg(debug_assertions)]
 use crate::injection::Place;
-use crate::rtp::{RtpTimestamp, SequenceNumber};
 
 /// A call that is not answered after so long is given up.
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
@@ -36,7 +37,8 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(super) struct HangUp {
     pub(super) cause: Q850Cause,
-    pub(super) fault: Fault,
+    /// None, like that of any normal end: nobody has to change anything.
+    pub(super) fault: Option<Fault>,
     pub(super) text: String,
 }
 
@@ -45,7 +47,7 @@ impl HangUp {
     pub(super) fn caller(text: &str) -> Self {
         Self {
             cause: Q850Cause::NORMAL,
-            fault: Fault::Caller,
+            fault: None,
             text: text.into(),
         }
     }
@@ -56,9 +58,13 @@ impl HangUp {
     }
 
     pub(super) fn ours(cause: Q850Cause, text: &str) -> Self {
+        Self::new(cause, Fault::Us, text)
+    }
+
+    pub(super) fn new(cause: Q850Cause, fault: Fault, text: impl Into<String>) -> Self {
         Self {
             cause,
-            fault: Fault::Us,
+            fault: Some(fault),
             text: text.into(),
         }
     }
@@ -68,7 +74,7 @@ impl From<&Refusal> for HangUp {
     fn from(refusal: &Refusal) -> Self {
         Self {
             cause: refusal.cause,
-            fault: refusal.fault,
+            fault: Some(refusal.fault),
             text: refusal.message.clone(),
         }
     }
@@ -77,27 +83,42 @@ impl From<&Refusal> for HangUp {
 /// One live call.
 pub(super) struct Call {
     pub(super) machine: CallMachine,
-    pub(super) session: SessionKey,
+    pub(super) vendor: VendorSide,
     pub(super) trunk: TrunkSide,
     /// Built when both legs have their media.
     pub(super) bridge: Option<Bridge>,
+    /// Of a call that came over a trunk, how far it is taken.
+    pub(super) acceptance: Acceptance,
+    /// The vendor side holds the call.
+    pub(super) vendor_holds: bool,
     /// What the metrics know of the bridge's counters already, route by route.
     pub(super) counted: SmallVec<[DirectionStatistics; 2]>,
     /// A HOLD or RESUME that the ring to the control thread had no room for.
     untold: Option<CallEvent>,
     /// ANSWER's slot in the ring.
-    answer_slot: Option<Reservation>,
+    pub(super) answer_slot: Option<Reservation>,
     /// The final event's.
     end_slot: Option<Reservation>,
-    answer_by: Option<Instant>,
-    created_at: Instant,
-    ringing_at: Option<Instant>,
-    answered_at: Option<Instant>,
+    pub(super) answer_by: Option<Instant>,
+    pub(super) stages: SetUpStages,
     /// Media must flow since then: since the answer, or the last resume.
     pub(super) flows_since: Option<Instant>,
     next_check: Instant,
     pub(super) checks: u32,
     armed: Option<Instant>,
+}
+
+/// Who has to say yes before the far end is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Acceptance {
+    /// Nobody: the call goes to the trunk.
+    Outgoing,
+    /// The page, which has not decided.
+    Waiting,
+    /// It said yes; its media is not connected yet.
+    Accepted,
+    /// The control thread was told to answer.
+    Told,
 }
 
 impl Switch {
@@ -116,17 +137,25 @@ impl Switch {
             return;
         };
         match progress {
+            TrunkProgress::Stage(stage) => call.stages.reached(stage, now),
             TrunkProgress::Ringing => {
                 call.machine.ringing();
-                call.ringing_at.get_or_insert(now);
-                let session = call.session;
+                call.stages.ringing.get_or_insert(now);
+                let session = call.vendor.session();
                 self.tell(session, SessionEvent::Ringing(call_sid));
             }
+            TrunkProgress::EarlyMedia(media) => self.trunk_media(now, key, media),
             TrunkProgress::Answered(media) => {
-                if let Err(refusal) = self.trunk_answered(now, key, media) {
-                    return self.end_call(now, key, HangUp::from(&refusal));
-                }
-                self.answer_when_ready(now, key);
+                call.trunk.answered = true;
+                self.trunk_media(now, key, media);
+            }
+            TrunkProgress::Media(media) => {
+                self.trunk_media(now, key, media);
+                self.follow_trunk_hold(now, key);
+            }
+            TrunkProgress::Digit { digit, duration_ms } => {
+                let session = call.vendor.session();
+                self.tell(session, SessionEvent::Digit { digit, duration_ms });
             }
             TrunkProgress::Failed(refusal) => {
                 call.trunk.ended = true;
@@ -134,170 +163,9 @@ impl Switch {
             }
             TrunkProgress::HungUp { cause, fault, text } => {
                 call.trunk.ended = true;
-                let fault = fault.unwrap_or(Fault::Trunk);
                 self.end_call(now, key, HangUp { cause, fault, text });
             }
-            TrunkProgress::Digit { digit, duration_ms } => {
-                let session = call.session;
-                self.tell(session, SessionEvent::Digit { digit, duration_ms });
-            }
-            // No trunk tells these yet.
-            TrunkProgress::Stage(_) | TrunkProgress::EarlyMedia(_) | TrunkProgress::Media(_) => {}
         }
-    }
-
-    /// Answers the call once both legs have media: builds the bridge and says ANSWER.
-    pub(super) fn answer_when_ready(&mut self, now: Instant, key: CallKey) {
-        let Some(call) = self.calls.get_mut(key.0) else {
-            return;
-        };
-        let Some(session) = self.sessions.get(call.session.0) else {
-            return;
-        };
-        let (Some(peer), Some(trunk_format)) = (&session.peer, call.trunk.format()) else {
-            return;
-        };
-        if !session.connected || call.bridge.is_some() {
-            return;
-        }
-        let [first_sequence, first_timestamp] = random_start();
-        let towards_vendor = DirectionOptions {
-            reorder_wait: Duration::from_millis(call.trunk.config.reorder_wait_ms.into()),
-            force_transcode: false,
-            initial_sequence_number: peer.first_sequence_number(),
-            initial_timestamp: peer.first_timestamp(),
-        };
-        let towards_trunk = DirectionOptions {
-            force_transcode: call.trunk.forces_transcoding(),
-            initial_sequence_number: SequenceNumber(first_sequence as u16),
-            initial_timestamp: RtpTimestamp(first_timestamp),
-            ..towards_vendor
-        };
-        let vendor_format = peer.format();
-        // An echo that reflects has the caller's own format.
-        let trunk_format = trunk_format.unwrap_or(vendor_format);
-        let bridge = match Bridge::connect(
-            (LegId::VENDOR, &vendor_format, towards_vendor),
-            (LegId::TRUNK, &trunk_format, towards_trunk),
-        ) {
-            Ok(bridge) => bridge,
-            Err(error) => {
-                let hang_up = HangUp::ours(Q850Cause::BEARER_NOT_IMPLEMENTED, &error.to_string());
-                return self.end_call(now, key, hang_up);
-            }
-        };
-        let codec = if call.trunk.is_echo() {
-            vendor_format.codec
-        } else {
-            trunk_format.codec
-        };
-        info!(call_sid = %call.machine.identity().call_sid, tenant_id = %call.machine.identity().tenant_id,
-            shard = self.shard.0, plan = plan_of(&bridge), "call answered");
-        call.bridge = Some(bridge);
-        call.answered_at = Some(now);
-        call.flows_since = Some(now);
-        call.answer_by = None;
-        let event = call.machine.answer(unix_now(), codec);
-        let (session, slot) = (call.session, call.answer_slot.take());
-        if let (Some(event), Some(slot)) = (event, slot) {
-            self.tell(session, SessionEvent::Event(Box::new(event.clone())));
-            self.to_control
-                .push_reserved(slot, ToControl::Event(Box::new(event)));
-        }
-        self.adapt(now, key);
-        self.arm_call(key);
-    }
-
-    /// The caller's leg was negotiated again: the bridge follows, numbering goes on.
-    pub(super) fn reformat(&mut self, now: Instant, session: SessionKey) {
-        let Some((peer, key)) = self
-            .sessions
-            .get(session.0)
-            .and_then(|session| Some((session.peer.as_ref()?, session.call?)))
-        else {
-            return;
-        };
-        let vendor_format = peer.format();
-        // RFC 3264 section 8.4: who offers sendonly or inactive puts us on hold, and our answer does not send.
-        let held = !peer.direction().sends();
-        let Some(call) = self.calls.get_mut(key.0) else {
-            return;
-        };
-        if let (Some(bridge), Some(trunk_format)) = (call.bridge.as_mut(), call.trunk.format()) {
-            let trunk_format = trunk_format.unwrap_or(vendor_format);
-            let replaced = bridge
-                .replace_format(now, LegId::VENDOR, &vendor_format)
-                .and_then(|()| bridge.replace_format(now, LegId::TRUNK, &trunk_format));
-            if let Err(error) = replaced {
-                let hang_up = HangUp::ours(Q850Cause::BEARER_NOT_IMPLEMENTED, &error.to_string());
-                return self.end_call(now, key, hang_up);
-            }
-            self.set_hold(key, LegId::VENDOR, held);
-        }
-    }
-
-    /// One leg holds, or goes on. HOLD and RESUME alternate for the call as a whole.
-    pub(super) fn set_hold(&mut self, key: CallKey, leg: LegId, hold: bool) {
-        let Some(call) = self.calls.get_mut(key.0) else {
-            return;
-        };
-        let event = if hold {
-            call.machine.hold(leg, unix_now())
-        } else {
-            call.machine.resume(leg, unix_now())
-        };
-        let held = call.machine.is_on_hold();
-        if let Some(bridge) = call.bridge.as_mut() {
-            bridge.set_held(LegId::VENDOR, LegId::TRUNK, held);
-            bridge.set_held(LegId::TRUNK, LegId::VENDOR, held);
-        }
-        call.flows_since = call.bridge.as_ref().map(|_| Instant::now());
-        let changed = event.is_some();
-        let call_sid = call.machine.identity().call_sid;
-        self.publish(key, event);
-        if changed
-            && leg == LegId::VENDOR
-            && self
-                .to_control
-                .push(ToControl::TrunkHold { call_sid, hold })
-                .is_err()
-        {
-            self.metrics.ring_full.increment();
-        }
-    }
-
-    pub(super) fn send_digits_to_trunk(
-        &mut self,
-        now: Instant,
-        key: CallKey,
-        digits: &str,
-        duration_ms: u32,
-    ) -> Result<(), Refusal> {
-        let Some(bridge) = self
-            .calls
-            .get_mut(key.0)
-            .and_then(|call| call.bridge.as_mut())
-        else {
-            return Ok(());
-        };
-        let Some(route) = bridge.route_towards_mut(LegId::TRUNK) else {
-            return Ok(());
-        };
-        route
-            .direction
-            .send_digits(now, digits, duration_ms)
-            .map_err(|error| {
-                Refusal::new(RefusalCode::Malformed, Fault::Trunk, error.to_string())
-            })?;
-        self.pump(now, key);
-        self.arm_call(key);
-        Ok(())
-    }
-
-    pub(super) fn is_answered(&self, key: CallKey) -> bool {
-        self.calls
-            .get(key.0)
-            .is_some_and(|call| call.bridge.is_some())
     }
 
     /// Ends a call: tells its far end, frees what it has, says HANGUP_COMPLETE in the slot reserved for it. The only
@@ -309,16 +177,10 @@ impl Switch {
         let mut call = self.calls.remove(key.0);
         let call_sid = call.machine.identity().call_sid;
         self.calls_by_sid.remove(&call_sid);
-        if !call.trunk.ended
-            && self
-                .to_control
-                .push(ToControl::TrunkHangup {
-                    call_sid,
-                    cause: hang_up.cause,
-                })
-                .is_err()
-        {
-            self.metrics.ring_full.increment();
+        if !call.trunk.ended {
+            let cause = hang_up.cause;
+            self.to_control
+                .tell(ToControl::TrunkHangup { call_sid, cause });
         }
         // A call that is broken in itself may panic here too: its end is told all the same, without figures.
         let account = guard::catch(|| {
@@ -346,10 +208,14 @@ impl Switch {
             return;
         };
         info!(%call_sid, tenant_id = %record.event.tenant_id, shard = self.shard.0, q850_cause = cause.0, reason = text, "call ended");
-        if let Some(session) = self.sessions.get_mut(call.session.0) {
+        let session = call.vendor.session();
+        let session = session.and_then(|session| self.sessions.get_mut(session.0));
+        // A session that took another call meanwhile never heard of this one.
+        if let Some(session) = session.filter(|session| session.call == Some(key)) {
             session.call = None;
             session.tell(SessionEvent::Event(Box::new(record.event.clone())));
             session.tell(SessionEvent::Ended {
+                call_sid,
                 cause,
                 reason: text,
             });
@@ -366,16 +232,18 @@ impl Switch {
         };
         call.armed = None;
         if call.answer_by.is_some_and(|by| by <= now) {
-            let hang_up = HangUp {
-                cause: Q850Cause::TIMER_EXPIRY,
-                fault: Fault::Trunk,
-                text: "the call was not answered in 120 s".into(),
-            };
+            let hang_up = call.not_answered();
             return self.end_call(now, key, hang_up);
         }
         if let Some(bridge) = call.bridge.as_mut() {
             bridge.handle_timeout(now);
         }
+        if self.play(now, key).is_break() {
+            return;
+        }
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return;
+        };
         if call.next_check <= now {
             call.next_check = now + CHECK_EVERY;
             call.checks += 1;
@@ -400,6 +268,7 @@ impl Switch {
             call.answer_by,
             bridge,
             call.trunk.poll_timeout(),
+            call.vendor.poll_timeout(),
         ];
         let Some(due) = due.into_iter().flatten().min() else {
             return;
@@ -412,13 +281,17 @@ impl Switch {
 
     /// HOLD or RESUME to the session and to the control thread. Those that a full ring keeps back coalesce: a RESUME
     /// takes an untold HOLD with it.
-    fn publish(&mut self, key: CallKey, event: Option<CallEvent>) {
-        let (Some(event), Some(call)) = (event, self.calls.get_mut(key.0)) else {
+    pub(super) fn publish(&mut self, key: CallKey, event: Option<CallEvent>) {
+        let (Some(event), Some(call)) = (event, self.calls.get(key.0)) else {
             return;
         };
-        if let Some(session) = self.sessions.get(call.session.0) {
-            session.tell(SessionEvent::Event(Box::new(event.clone())));
-        }
+        self.tell(
+            call.vendor.session(),
+            SessionEvent::Event(Box::new(event.clone())),
+        );
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return;
+        };
         call.untold = match call.untold.take() {
             Some(_) => None,
             None => Some(event),
@@ -437,41 +310,40 @@ impl Switch {
         if let Err(Full(ToControl::Event(event))) =
             self.to_control.push(ToControl::Event(Box::new(event)))
         {
-            self.metrics.ring_full.increment();
             call.untold = Some(*event);
         }
     }
 
-    pub(super) fn tell(&self, session: SessionKey, event: SessionEvent) {
-        if let Some(session) = self.sessions.get(session.0) {
+    pub(super) fn tell(&self, session: Option<SessionKey>, event: SessionEvent) {
+        if let Some(session) = session.and_then(|session| self.sessions.get(session.0)) {
             session.tell(event);
         }
     }
 }
 
 impl Call {
-    /// A call whose CREATE is told and whose trunk leg is to be dialled.
+    /// A call whose CREATE is told and whose trunk leg is to be dialled, or to be answered.
     pub(super) fn new(
         now: Instant,
         machine: CallMachine,
-        session: SessionKey,
+        vendor: VendorSide,
         trunk: TrunkSide,
         answer_slot: Reservation,
         end_slot: Reservation,
     ) -> Self {
         Self {
             machine,
-            session,
+            vendor,
             trunk,
             bridge: None,
+            acceptance: Acceptance::Outgoing,
+            vendor_holds: false,
             counted: SmallVec::new(),
             untold: None,
             answer_slot: Some(answer_slot),
             end_slot: Some(end_slot),
             answer_by: Some(now + ANSWER_WITHIN),
-            created_at: now,
-            ringing_at: None,
-            answered_at: None,
+            stages: SetUpStages::new(now),
             flows_since: None,
             next_check: now + CHECK_EVERY,
             checks: 0,
@@ -479,15 +351,19 @@ impl Call {
         }
     }
 
-    pub(super) fn set_up_times(&self) -> SetUpTimes {
-        let since_created = |at: Instant| {
-            u32::try_from(at.saturating_duration_since(self.created_at).as_millis())
-                .unwrap_or(u32::MAX)
-        };
-        SetUpTimes {
-            ringing_ms: self.ringing_at.map(since_created),
-            answered_ms: self.answered_at.map(since_created),
-            ..SetUpTimes::default()
+    fn not_answered(&self) -> HangUp {
+        let seconds = ANSWER_WITHIN.as_secs();
+        match self.acceptance {
+            Acceptance::Waiting => HangUp::new(
+                Q850Cause::NO_ANSWER,
+                Fault::Caller,
+                format!("the page did not accept the call in {seconds} s"),
+            ),
+            _ => HangUp::new(
+                Q850Cause::TIMER_EXPIRY,
+                Fault::Trunk,
+                format!("the call was not answered in {seconds} s"),
+            ),
         }
     }
 }
@@ -498,28 +374,8 @@ impl From<HangUp> for HangupReason {
         // Nobody has to change anything after a normal end.
         Self {
             cause,
-            fault: (cause != Q850Cause::NORMAL).then_some(fault),
+            fault: fault.filter(|_| cause != Q850Cause::NORMAL),
             text,
         }
     }
-}
-
-/// RFC 3550 section 5.1: sequence numbers and timestamps begin at random. The former below 2^15, so that an early loss
-/// can't make an SRTP receiver guess the roll-over counter wrong.
-fn random_start() -> [u32; 2] {
-    let bytes: [u8; 6] = entropy();
-    let sequence = u32::from(u16::from_be_bytes([bytes[0], bytes[1]]) >> 1);
-    [
-        sequence,
-        u32::from_be_bytes([bytes[2], bytes[3], bytes[4], bytes[5]]),
-    ]
-}
-
-/// Both directions' plans, for the log.
-fn plan_of(bridge: &Bridge) -> String {
-    let plans: Vec<String> = bridge
-        .routes()
-        .map(|route| route.direction.plan().to_string())
-        .collect();
-    plans.join(" / ")
 }

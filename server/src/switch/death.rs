@@ -1,6 +1,7 @@
 //! What a panic ends (contracts section 7): of a packet, a timer or a message, that one call; of the media loop itself, the
 //! shard with all its calls. What it had in hand is not to be trusted, so it is dropped without a goodbye.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use shards::guard;
@@ -23,6 +24,11 @@ impl SwitchHandle {
         };
         switch.metrics.panics.increment();
         switch.dead = true;
+        let call_sids: HashMap<CallKey, CallSid> = switch
+            .calls_by_sid
+            .iter()
+            .map(|(call_sid, key)| (*key, *call_sid))
+            .collect();
         if let Err(panicked) = guard::catch(|| switch.drop_all()) {
             error!(
                 shard = switch.shard.0,
@@ -30,16 +36,16 @@ impl SwitchHandle {
             );
         }
         for key in switch.session_keys() {
-            let had_call = (switch.sessions.get_mut(key.0))
-                .is_some_and(|session| session.call.take().is_some());
-            let event = match had_call {
-                true => SessionEvent::Ended {
+            let call = (switch.sessions.get_mut(key.0)).and_then(|session| session.call.take());
+            let event = match call.and_then(|call| call_sids.get(&call)) {
+                Some(call_sid) => SessionEvent::Ended {
+                    call_sid: *call_sid,
                     cause: Q850Cause::TEMPORARY_FAILURE,
                     reason: INTERNAL_ERROR.into(),
                 },
-                false => SessionEvent::Failed(internal_error()),
+                None => SessionEvent::Failed(internal_error()),
             };
-            switch.tell(key, event);
+            switch.tell(Some(key), event);
         }
         switch.publish_gauges();
     }
@@ -79,7 +85,7 @@ impl Switch {
         }
         if let Some(session) = session {
             if call.is_none() {
-                self.tell(session, SessionEvent::Failed(internal_error()));
+                self.tell(Some(session), SessionEvent::Failed(internal_error()));
             }
             self.drop_peer(session);
         }
@@ -96,7 +102,10 @@ impl Switch {
                 let session = self.sessions.get(key.0);
                 (Some(key), session.and_then(|session| session.call))
             }
-            Timer::Call(key) => (self.calls.get(key.0).map(|call| call.session), Some(key)),
+            Timer::Call(key) => {
+                let call = self.calls.get(key.0);
+                (call.and_then(|call| call.vendor.session()), Some(key))
+            }
         }
     }
 

@@ -17,6 +17,15 @@ const MAILBOX_MAX: usize = 256;
 /// One thing that a session has to hear.
 #[derive(Debug)]
 pub enum SessionEvent {
+    /// Somebody calls the page.
+    Incoming {
+        /// Who.
+        from: String,
+        /// Which number was called.
+        to: String,
+        /// The call's CREATE.
+        created: Box<CallEvent>,
+    },
     /// The far end is being alerted.
     Ringing(CallSid),
     /// A CallEvent of the session's call.
@@ -30,6 +39,8 @@ pub enum SessionEvent {
     },
     /// The call is over; the last word about it.
     Ended {
+        /// The call.
+        call_sid: CallSid,
         /// The cause of the final event.
         cause: Q850Cause,
         /// One sentence for a person.

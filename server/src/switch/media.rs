@@ -78,7 +78,7 @@ impl Switch {
         key: CallKey,
         port: TrunkPort,
         from: SocketAddr,
-        datagram: &[u8],
+        datagram: &mut [u8],
     ) {
         let Some(call) = self.calls.get_mut(key.0) else {
             return;
@@ -93,10 +93,13 @@ impl Switch {
                 .map(TrunkReceived::Control),
         };
         match received {
-            Ok(TrunkReceived::Media(packet)) => match call.bridge.as_mut() {
-                Some(bridge) => bridge.handle_packet(LegId::TRUNK, now, &packet),
-                None => return self.metrics.dropped(DropReason::NotAnswered),
-            },
+            Ok(TrunkReceived::Media(packet)) => {
+                call.stages.media_from_trunk.get_or_insert(now);
+                match call.bridge.as_mut() {
+                    Some(bridge) => bridge.handle_packet(LegId::TRUNK, now, &packet),
+                    None => return self.metrics.dropped(DropReason::NotAnswered),
+                }
+            }
             Ok(TrunkReceived::Control(report)) if report.bye => {
                 return self.trunk_said_bye(now, key);
             }
@@ -132,7 +135,8 @@ impl Switch {
                     payload_len,
                 ),
                 Output::Digit { digit, duration_ms } if to == LegId::VENDOR => {
-                    if let Some(session) = self.sessions.get(call.session.0) {
+                    let session = call.vendor.session();
+                    if let Some(session) = session.and_then(|key| self.sessions.get(key.0)) {
                         session.tell(SessionEvent::Digit { digit, duration_ms });
                     }
                     continue;
@@ -141,10 +145,24 @@ impl Switch {
                 Output::Digit { .. } => continue,
             };
             let payload = self.payload.get(..payload_len).unwrap_or_default();
-            if to == LegId::VENDOR {
-                let peer = self
-                    .sessions
-                    .get_mut(call.session.0)
+            let is_reflected = match to {
+                LegId::VENDOR => call.vendor.is_echo(),
+                _ => call.trunk.is_echo(),
+            };
+            if is_reflected {
+                let packet = MediaPacket {
+                    marker,
+                    payload_type,
+                    sequence_number,
+                    timestamp,
+                    ssrc: ECHO_SSRC,
+                    payload,
+                };
+                bridge.handle_packet(to, now, &packet);
+            } else if to == LegId::VENDOR {
+                let session = call.vendor.session();
+                let peer = session
+                    .and_then(|key| self.sessions.get_mut(key.0))
                     .and_then(|session| session.peer.as_mut());
                 let Some(peer) = peer else { continue };
                 let mut datagram = [0; DATAGRAM_BYTES_MAX];
@@ -161,17 +179,6 @@ impl Switch {
                     let local = self.demux.local_for(remote);
                     self.port.send(local, remote, &datagram[..len]);
                 }
-            } else if call.trunk.is_echo() {
-                let ssrc = ECHO_SSRC;
-                let packet = MediaPacket {
-                    marker,
-                    payload_type,
-                    sequence_number,
-                    timestamp,
-                    ssrc,
-                    payload,
-                };
-                bridge.handle_packet(LegId::TRUNK, now, &packet);
             } else {
                 let ssrc = Ssrc::default();
                 let packet = MediaPacket {
@@ -182,7 +189,9 @@ impl Switch {
                     ssrc,
                     payload,
                 };
-                call.trunk.send_rtp(now, &packet, &self.metrics);
+                if call.trunk.send_rtp(now, &packet, &self.metrics) {
+                    call.stages.media_to_trunk.get_or_insert(now);
+                }
             }
         }
     }
@@ -235,7 +244,7 @@ impl Switch {
                 dtls_version,
                 srtp_profile,
             } => {
-                self.mark_connected(key);
+                self.mark_connected(now, key);
                 debug!(
                     session = key.0,
                     ?dtls_version,
@@ -243,7 +252,8 @@ impl Switch {
                     "media leg connected"
                 );
                 if let Some(call) = self.sessions.get(key.0).and_then(|session| session.call) {
-                    self.answer_when_ready(now, call);
+                    self.accept_when_ready(now, call);
+                    self.connect_when_ready(now, call);
                 }
             }
             PeerEvent::Direction(_) => self.reformat(now, key),
@@ -270,5 +280,5 @@ impl Switch {
     }
 }
 
-/// The source of reflected packets, as the bridge sees it.
-const ECHO_SSRC: Ssrc = Ssrc(0xec40);
+/// The source of reflected and of played packets, as the bridge sees it.
+pub(super) const ECHO_SSRC: Ssrc = Ssrc(0xec40);

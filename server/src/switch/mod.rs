@@ -2,7 +2,7 @@
 //!
 //! * [`turn`] is the media loop: once a tick it drains the sockets, lets the timers fire and sends what came of it.
 //! * `media` is a packet's way: socket -> WebRTC peer -> bridge -> trunk leg -> socket, and back.
-//! * `calls` is a call's life: dial, answer, hold, end. Exactly one final event per call, whatever happens.
+//! * `calls` is a call's life: dial or incoming, answer, hold, end. Exactly one final event per call, whatever happens.
 //! * `death` is what a panic ends: one call, or the shard.
 //! * `sessions` is what a signalling session may ask for; [`mailbox`] is what it is told.
 //!
@@ -15,15 +15,21 @@ pub mod turn;
 
 mod accounts;
 mod asks;
+mod call_media;
 mod call_setup;
 mod call_watch;
 mod calls;
+mod control_line;
 mod cpu_pressure;
 mod death;
+mod incoming;
 mod local_addresses;
 mod media;
 mod sessions;
+mod set_up_stages;
 mod trunk_media;
+mod vendor_side;
+mod waiting;
 mod webrtc_port;
 
 use std::cell::RefCell;
@@ -51,6 +57,7 @@ use crate::settings::Settings;
 use crate::webrtc::PeerConfig;
 use asks::Asks;
 use calls::Call;
+use control_line::ControlLine;
 use cpu_pressure::CpuPressure;
 use demux::Demux;
 use media::Way;
@@ -106,10 +113,12 @@ pub struct Switch {
     settings: Arc<Settings>,
     shards_config: Arc<ShardsConfig>,
     metrics: Arc<ShardMetrics>,
-    to_control: Producer<ToControl>,
+    to_control: ControlLine,
     doorbell: Arc<Doorbell>,
     peer_config: Arc<PeerConfig>,
     sessions: Slab<Session>,
+    /// The [`Session::serial`] of the next session.
+    next_serial: u64,
     calls: Slab<Call>,
     calls_by_sid: HashMap<CallSid, CallKey>,
     demux: Demux,
@@ -165,11 +174,12 @@ impl SwitchHandle {
         );
         let switch = Switch {
             shard,
+            to_control: ControlLine::new(to_control, Arc::clone(&metrics)),
             metrics,
-            to_control,
             doorbell,
             peer_config,
             sessions: Slab::new(),
+            next_serial: 0,
             calls: Slab::new(),
             calls_by_sid: HashMap::new(),
             demux: Demux::default(),
@@ -210,7 +220,7 @@ impl Switch {
 
     /// Something lives that needs the tick.
     fn is_busy(&self) -> bool {
-        !self.calls.is_empty() || self.peers > 0
+        !self.calls.is_empty() || self.peers > 0 || self.to_control.has_waiting()
     }
 
     /// Looks how much of its time the media loop worked.
@@ -265,3 +275,6 @@ fn entropy<const N: usize>() -> [u8; N] {
     getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
     bytes
 }
+
+#[cfg(test)]
+mod tests;

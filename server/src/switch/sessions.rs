@@ -9,14 +9,14 @@ use std::time::Instant;
 
 use tracing::debug;
 
-use super::calls::HangUp;
+use super::calls::{Acceptance, HangUp};
 use super::mailbox::{Mailbox, SessionEvent};
 use super::{CallKey, SessionKey, Switch, SwitchHandle, Timer, entropy, ntp_now};
 use crate::call::q850::Q850Cause;
 use crate::call::rings::Question;
 use crate::config::{TenantConfig, TrunkConfig};
 use crate::fault::{Fault, Refusal, RefusalCode};
-use crate::id::{CallSid, LegId, TenantId, TrunkId};
+use crate::id::{CallSid, TenantId, TrunkId};
 use crate::webrtc::ice_lite::IceCredentials;
 use crate::webrtc::{Peer, PeerEntropy};
 
@@ -48,11 +48,7 @@ impl From<SessionEnd> for HangUp {
     fn from(end: SessionEnd) -> Self {
         match end {
             SessionEnd::Closed => Self::caller("the caller's signalling socket was closed"),
-            SessionEnd::Lost(text) => Self {
-                cause: Q850Cause::TIMER_EXPIRY,
-                fault: Fault::Caller,
-                text,
-            },
+            SessionEnd::Lost(text) => Self::new(Q850Cause::TIMER_EXPIRY, Fault::Caller, text),
             SessionEnd::Failed => Self::internal_error(),
         }
     }
@@ -66,6 +62,19 @@ pub(super) struct Session {
     /// ICE and DTLS are done.
     pub(super) connected: bool,
     pub(super) call: Option<CallKey>,
+    /// Which of the shard's sessions, counted from its start.
+    pub(super) serial: u64,
+    pub(super) opened: Instant,
+    /// Whom its token names, once that was believed.
+    pub(super) subject: Option<String>,
+    /// It has, had or asks for its call.
+    pub(super) engaged: bool,
+    /// The control thread was told that it can be called.
+    pub(super) is_waiting: bool,
+    pub(super) authenticated_ms: Option<u32>,
+    /// When its first offer came.
+    pub(super) offered: Option<Instant>,
+    pub(super) media_ms: Option<u32>,
     /// The earliest deadline that the wheel knows of.
     armed: Option<Instant>,
 }
@@ -81,12 +90,22 @@ impl SwitchHandle {
     pub fn open_session(&self, tenant: Arc<TenantConfig>) -> (SessionKey, Rc<Mailbox>) {
         let mut switch = self.0.borrow_mut();
         let mailbox = Rc::new(Mailbox::default());
+        let serial = switch.next_serial;
+        switch.next_serial += 1;
         let key = switch.sessions.insert(Session {
             tenant,
             mailbox: Rc::clone(&mailbox),
             peer: None,
             connected: false,
             call: None,
+            serial,
+            opened: Instant::now(),
+            subject: None,
+            engaged: false,
+            is_waiting: false,
+            authenticated_ms: None,
+            offered: None,
+            media_ms: None,
             armed: None,
         });
         switch.metrics.sessions_total.increment();
@@ -139,6 +158,7 @@ impl SwitchHandle {
         };
         switch.after_peer(now, key);
         switch.reformat(now, key);
+        switch.tell_waiting(key);
         switch.flush_now();
         switch.publish_gauges();
         switch.wake();
@@ -196,7 +216,7 @@ impl SwitchHandle {
     pub fn hold(&self, key: SessionKey, hold: bool) -> Result<(), Refusal> {
         let mut switch = self.0.borrow_mut();
         let call = switch.answered_call_of(key)?;
-        switch.set_hold(call, LegId::VENDOR, hold);
+        switch.set_vendor_hold(Instant::now(), call, hold);
         Ok(())
     }
 
@@ -234,7 +254,8 @@ impl SwitchHandle {
     async fn ask(&self, question: Question) -> Result<(), Refusal> {
         let (id, answer) = {
             let switch = &mut *self.0.borrow_mut();
-            switch.asks.ask(&mut switch.to_control, question)?
+            let ring = switch.to_control.ring_mut();
+            switch.asks.ask(ring, question)?
         };
         // A dropped session (its task ended while it waited) must leave no open question behind.
         let open = OpenAsk { switch: self, id };
@@ -277,6 +298,7 @@ impl Switch {
         }
         let session = self.sessions.get_mut(key.0).ok_or_else(no_session)?;
         session.peer = Some(Box::new(peer));
+        session.offered.get_or_insert(now);
         self.peers += 1;
         Ok(answer)
     }
@@ -301,14 +323,29 @@ impl Switch {
     /// Ends what `key` has and forgets it.
     pub(super) fn remove_session(&mut self, now: Instant, key: SessionKey, hang_up: HangUp) {
         if let Some(call) = self.sessions.get(key.0).and_then(|session| session.call) {
+            let hang_up = self.unless_unanswered(call, hang_up);
             self.end_call(now, call, hang_up);
         }
         self.close_peer(now, key);
+        self.engage(key);
         if self.sessions.contains(key.0) {
             self.sessions.remove(key.0);
         }
         self.demux.remove(key);
         self.publish_gauges();
+    }
+
+    /// A page that goes while it is called does not respond: that is what its caller hears.
+    fn unless_unanswered(&self, call: CallKey, hang_up: HangUp) -> HangUp {
+        let acceptance = self.calls.get(call.0).map(|call| call.acceptance);
+        match acceptance {
+            Some(Acceptance::Waiting) => HangUp::new(
+                Q850Cause::NO_USER_RESPONDING,
+                Fault::Caller,
+                format!("the page did not take the call: {}", hang_up.text),
+            ),
+            _ => hang_up,
+        }
     }
 
     /// Drops a media leg without a word.
@@ -320,6 +357,7 @@ impl Switch {
             }
         }
         self.demux.remove(key);
+        self.tell_waiting(key);
     }
 
     /// Says goodbye on a media leg and drops it.
@@ -373,12 +411,6 @@ impl Switch {
         if session.armed.is_none_or(|armed| due < armed) {
             session.armed = Some(due);
             self.wheel.schedule(due, Timer::Session(key));
-        }
-    }
-
-    pub(super) fn mark_connected(&mut self, key: SessionKey) {
-        if let Some(session) = self.sessions.get_mut(key.0) {
-            session.connected = true;
         }
     }
 

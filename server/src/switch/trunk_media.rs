@@ -14,13 +14,13 @@ use tracing::warn;
 
 use super::calls::HangUp;
 use super::{CallKey, DATAGRAM_BYTES_MAX, Switch, entropy, ntp_now};
-use crate::bridge::StreamFormat;
+use crate::bridge::{LegFormat, StreamFormat};
+use crate::call::TrunkMedia;
 use crate::call::q850::Q850Cause;
-use crate::call::{RtpMedia, TrunkMedia};
 use crate::config::{EchoCodec, TrunkConfig, TrunkKind};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::metrics::{DropReason, ShardMetrics};
-use crate::rtp::{LegStatistics, MediaPacket, PayloadType};
+use crate::rtp::{LegStatistics, MediaPacket, PayloadType, StreamDirection};
 use crate::trunk::{MediaPorts, RtpLeg, RtpLegConfig};
 
 /// Ports tried before a set-up is refused, when others on this host sit on ours.
@@ -35,13 +35,15 @@ pub(super) struct TrunkSide {
     pub(super) config: Arc<TrunkConfig>,
     pub(super) leg: TrunkLeg,
     sockets: Option<MediaSockets>,
+    /// The far end has answered, or we have answered it.
+    pub(super) answered: bool,
     /// The control thread knows that the far end is gone.
     pub(super) ended: bool,
 }
 
-/// The media leg, once the far end has answered.
+/// The media leg, once signalling knows of the far end's media.
 pub(super) enum TrunkLeg {
-    /// Not answered yet.
+    /// Not yet.
     Pending,
     /// Our own echo.
     Echo(EchoCodec),
@@ -99,16 +101,52 @@ impl TrunkPorts {
 }
 
 impl TrunkSide {
-    /// What the trunk leg sends and takes: `None` before the far end answered, `Some(None)` for an echo that takes the
-    /// caller's own format.
-    pub(super) fn format(&self) -> Option<Option<StreamFormat>> {
+    /// What the trunk leg sends and takes: `None` before there is media, `Some(None)` for an echo that takes the caller's
+    /// own format.
+    pub(super) fn format(&self) -> Option<Option<LegFormat>> {
         match &self.leg {
             TrunkLeg::Pending => None,
-            TrunkLeg::Echo(EchoCodec::Pcmu) => Some(Some(echo_pcmu())),
-            TrunkLeg::Echo(EchoCodec::Opus) => Some(Some(echo_opus())),
-            TrunkLeg::Echo(EchoCodec::Same) => Some(None),
-            TrunkLeg::Rtp(leg) => Some(Some(*leg.format())),
+            TrunkLeg::Echo(codec) => Some(echo_format(*codec)),
+            TrunkLeg::Rtp(leg) => Some(Some(LegFormat {
+                source: *leg.receives(),
+                sink: *leg.sends(),
+            })),
         }
+    }
+
+    /// Takes what signalling agreed on, for the first time or again.
+    pub(super) fn set_media(&mut self, now: Instant, media: TrunkMedia) -> Result<(), Refusal> {
+        let media = match media {
+            TrunkMedia::Echo(codec) => {
+                self.leg = TrunkLeg::Echo(codec);
+                return Ok(());
+            }
+            TrunkMedia::Rtp(media) => *media,
+        };
+        let set = match &mut self.leg {
+            TrunkLeg::Rtp(leg) => leg.update(media, now),
+            TrunkLeg::Pending | TrunkLeg::Echo(_) => {
+                let config = RtpLegConfig {
+                    media,
+                    entropy: entropy(),
+                };
+                RtpLeg::new(config, now).map(|leg| self.leg = TrunkLeg::Rtp(Box::new(leg)))
+            }
+        };
+        set.map_err(|error| Refusal::new(RefusalCode::Internal, Fault::Us, error.to_string()))
+    }
+
+    /// Who sends, seen from us; both for legs that negotiate nothing.
+    pub(super) fn direction(&self) -> StreamDirection {
+        match &self.leg {
+            TrunkLeg::Rtp(leg) => leg.direction(),
+            TrunkLeg::Pending | TrunkLeg::Echo(_) => StreamDirection::SendRecv,
+        }
+    }
+
+    /// `terminate_on_hold`
+    pub(super) fn terminates_on_hold(&self) -> bool {
+        matches!(&self.config.kind, TrunkKind::Sip(sip) if sip.terminate_on_hold)
     }
 
     /// `codec = "opus"` of an echo: decoded and encoded again though both sides speak Opus.
@@ -120,11 +158,11 @@ impl TrunkSide {
         matches!(self.leg, TrunkLeg::Echo(_))
     }
 
-    /// When the far end's last packet came; `None` for legs that can't fall silent.
+    /// When the far end's last packet came; `None` for legs that can't fall silent, or may.
     pub(super) fn last_media_at(&self) -> Option<Instant> {
         match &self.leg {
-            TrunkLeg::Rtp(leg) => Some(leg.last_media_at()),
-            TrunkLeg::Pending | TrunkLeg::Echo(_) => None,
+            TrunkLeg::Rtp(leg) if leg.direction().receives() => Some(leg.last_media_at()),
+            TrunkLeg::Rtp(_) | TrunkLeg::Pending | TrunkLeg::Echo(_) => None,
         }
     }
 
@@ -138,7 +176,7 @@ impl TrunkSide {
     /// Format and figures of the leg; none for an echo, which has no network of its own.
     pub(super) fn statistics(&self) -> Option<(StreamFormat, LegStatistics)> {
         match &self.leg {
-            TrunkLeg::Rtp(leg) => Some((*leg.format(), leg.statistics())),
+            TrunkLeg::Rtp(leg) => Some((*leg.sends(), leg.statistics())),
             TrunkLeg::Echo(_) | TrunkLeg::Pending => None,
         }
     }
@@ -164,16 +202,20 @@ impl TrunkSide {
         ))
     }
 
-    /// One packet to the far end.
+    /// One packet to the far end; true if it left.
     pub(super) fn send_rtp(
         &mut self,
         now: Instant,
         packet: &MediaPacket<'_>,
         metrics: &ShardMetrics,
-    ) {
+    ) -> bool {
         let (TrunkLeg::Rtp(leg), Some(sockets)) = (&mut self.leg, &self.sockets) else {
-            return;
+            return false;
         };
+        if !leg.direction().sends() {
+            metrics.dropped(DropReason::OnHold);
+            return false;
+        }
         let mut datagram = [0; DATAGRAM_BYTES_MAX];
         let written = leg.write_rtp(
             now,
@@ -186,12 +228,14 @@ impl TrunkSide {
         );
         // None only for a payload that fits no datagram, which no bridge makes.
         let Some((len, remote)) = written else {
-            return metrics.dropped(DropReason::Oversized);
+            metrics.dropped(DropReason::Oversized);
+            return false;
         };
         match sockets.rtp.send_to(&datagram[..len], remote) {
             Ok(_) => metrics.trunk_packets_sent.increment(),
             Err(_) => metrics.dropped(DropReason::SendFailed),
         }
+        true
     }
 }
 
@@ -207,7 +251,9 @@ impl Switch {
         let sockets = match &trunk.kind {
             TrunkKind::Echo(_) => None,
             TrunkKind::Rtp { rtcp_mux, .. } => Some(self.bind_media_sockets(trunk, *rtcp_mux)?),
-            TrunkKind::Sip(_) | TrunkKind::WebSocket => {
+            // Whether RTCP is muxed is known after the far end's SDP: till then we have a port for it.
+            TrunkKind::Sip(_) => Some(self.bind_media_sockets(trunk, false)?),
+            TrunkKind::WebSocket => {
                 let message = format!(
                     "trunk {} is of a kind that this version does not carry",
                     trunk.trunk_id
@@ -219,6 +265,7 @@ impl Switch {
             config: Arc::clone(trunk),
             leg: TrunkLeg::Pending,
             sockets,
+            answered: false,
             ended: false,
         })
     }
@@ -302,37 +349,6 @@ impl Switch {
         }
     }
 
-    /// The far end has answered with `media`.
-    pub(super) fn trunk_answered(
-        &mut self,
-        now: Instant,
-        key: CallKey,
-        media: TrunkMedia,
-    ) -> Result<(), Refusal> {
-        let Some(call) = self.calls.get_mut(key.0) else {
-            return Ok(());
-        };
-        call.trunk.leg = match media {
-            TrunkMedia::Echo(codec) => TrunkLeg::Echo(codec),
-            TrunkMedia::Rtp(media) => {
-                let RtpMedia {
-                    remote,
-                    remote_rtcp,
-                    sends,
-                    ..
-                } = *media;
-                let config = RtpLegConfig {
-                    remote,
-                    rtcp_mux: remote_rtcp.is_none(),
-                    format: sends,
-                    entropy: entropy(),
-                };
-                TrunkLeg::Rtp(Box::new(RtpLeg::new(config, now)))
-            }
-        };
-        Ok(())
-    }
-
     /// Takes what waits on the trunk sockets that `ready` names.
     pub(super) fn drain_trunk_socket(&mut self, now: Instant, socket: u64) {
         let (key, port) = socket_of(socket);
@@ -359,7 +375,7 @@ impl Switch {
                 continue;
             }
             self.metrics.trunk_packets_received.increment();
-            self.handle_trunk_datagram(now, key, port, from, &datagram[..len]);
+            self.handle_trunk_datagram(now, key, port, from, &mut datagram[..len]);
         }
     }
 
@@ -373,7 +389,7 @@ impl Switch {
         };
         let mut datagram = [0; DATAGRAM_BYTES_MAX];
         while let Some((len, remote)) = leg.poll_report(now, ntp_now(), &mut datagram) {
-            send_rtcp(sockets, &datagram[..len], remote, &self.metrics);
+            send_rtcp(sockets, leg, &datagram[..len], remote, &self.metrics);
         }
     }
 
@@ -387,7 +403,7 @@ impl Switch {
         {
             let mut datagram = [0; DATAGRAM_BYTES_MAX];
             if let Some((len, remote)) = leg.write_bye(now, ntp_now(), &mut datagram) {
-                send_rtcp(&sockets, &datagram[..len], remote, &self.metrics);
+                send_rtcp(&sockets, leg, &datagram[..len], remote, &self.metrics);
             }
         }
         for socket in std::iter::once(&sockets.rtp).chain(&sockets.rtcp) {
@@ -410,7 +426,7 @@ impl Switch {
                 key,
                 HangUp {
                     cause: Q850Cause::NORMAL,
-                    fault: Fault::Trunk,
+                    fault: None,
                     text,
                 },
             );
@@ -418,8 +434,15 @@ impl Switch {
     }
 }
 
-fn send_rtcp(sockets: &MediaSockets, datagram: &[u8], remote: SocketAddr, metrics: &ShardMetrics) {
-    let socket = sockets.rtcp.as_ref().unwrap_or(&sockets.rtp);
+fn send_rtcp(
+    sockets: &MediaSockets,
+    leg: &RtpLeg,
+    datagram: &[u8],
+    remote: SocketAddr,
+    metrics: &ShardMetrics,
+) {
+    let own_socket = sockets.rtcp.as_ref().filter(|_| !leg.is_rtcp_muxed());
+    let socket = own_socket.unwrap_or(&sockets.rtp);
     match socket.send_to(datagram, remote) {
         Ok(_) => metrics.trunk_packets_sent.increment(),
         Err(_) => metrics.dropped(DropReason::SendFailed),
@@ -442,6 +465,15 @@ fn socket_of(socket: u64) -> (CallKey, TrunkPort) {
         TrunkPort::Rtp
     };
     (CallKey((socket >> 1) as usize), port)
+}
+
+/// What an echo speaks; none for one that takes what it is sent.
+pub(super) fn echo_format(codec: EchoCodec) -> Option<LegFormat> {
+    match codec {
+        EchoCodec::Pcmu => Some(echo_pcmu().into()),
+        EchoCodec::Opus => Some(echo_opus().into()),
+        EchoCodec::Same => None,
+    }
 }
 
 /// What an echo trunk on PCMU speaks: static payload types of RFC 3551, events at 8 kHz.

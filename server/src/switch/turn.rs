@@ -81,6 +81,7 @@ pub async fn media_loop(
             shards::executor::yield_if_needed().await;
         }
         let mut switch = switch.0.borrow_mut();
+        switch.to_control.tell_waiting();
         #[cfg(debug_assertions)]
         switch.trap.step_on(Place::Tick, || None);
         switch.drain_trunk_sockets(&mut ready_sockets);
@@ -201,7 +202,7 @@ impl Switch {
         count == batch.capacity()
     }
 
-    fn drain_trunk_sockets(&mut self, ready: &mut Vec<u64>) {
+    pub(super) fn drain_trunk_sockets(&mut self, ready: &mut Vec<u64>) {
         ready.clear();
         self.trunk_sockets.ready(|socket| ready.push(socket));
         let now = Instant::now();
@@ -218,7 +219,7 @@ impl Switch {
         }
     }
 
-    fn fire_timers(&mut self) {
+    pub(super) fn fire_timers(&mut self) {
         let now = Instant::now();
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(now, |timer| due.push(timer));
@@ -252,15 +253,7 @@ impl Switch {
             Q850Cause::TEMPORARY_FAILURE => "ended by the gateway: it drains",
             _ => "ended by the operator",
         };
-        self.end_call(
-            now,
-            key,
-            HangUp {
-                cause,
-                fault,
-                text: text.into(),
-            },
-        );
+        self.end_call(now, key, HangUp::new(cause, fault, text));
     }
 
     fn drain(&mut self) {
@@ -274,19 +267,11 @@ impl Switch {
     fn stop(&mut self, now: Instant) {
         let calls: Vec<CallKey> = self.calls.iter().map(|(key, _)| CallKey(key)).collect();
         for call in calls {
-            let text = "the gateway stops".into();
-            self.end_call(
-                now,
-                call,
-                HangUp {
-                    cause: Q850Cause::TEMPORARY_FAILURE,
-                    fault: Fault::Us,
-                    text,
-                },
-            );
+            let hang_up = HangUp::ours(Q850Cause::TEMPORARY_FAILURE, "the gateway stops");
+            self.end_call(now, call, hang_up);
         }
         for session in self.session_keys() {
-            self.tell(session, SessionEvent::Stop);
+            self.tell(Some(session), SessionEvent::Stop);
             self.close_peer(now, session);
         }
         self.flush_now();

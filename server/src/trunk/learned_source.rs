@@ -56,6 +56,11 @@ impl LearnedSource {
         }
     }
 
+    /// What the SDP says.
+    pub(super) fn signalled(&self) -> SocketAddr {
+        self.signalled
+    }
+
     /// Where to send to: as the SDP says until something better is learned.
     pub(super) fn current(&self) -> SocketAddr {
         self.current

@@ -3,6 +3,7 @@
 
 mod learned_source;
 mod ports;
+mod protection;
 mod rtp_leg;
 pub mod sdp;
 

@@ -1,32 +1,31 @@
-//! A far end that speaks plain RTP/AVP (RFC 3550, RFC 3551), symmetric (RFC 4961), RTCP on the next port or muxed
-//! (RFC 5761).
+//! A far end that speaks RTP/AVP (RFC 3550, RFC 3551) or RTP/SAVP (RFC 3711), symmetric (RFC 4961), RTCP on a port of its
+//! own or muxed (RFC 5761).
 //!
 //! Sans-I/O: whoever owns the sockets hands datagrams in and sends what comes out. Not here: codecs, reordering and
-//! digits (the bridge), what a BYE means for the call (the switch).
+//! digits (the bridge), what a BYE means for the call (the switch), where keys come from (SDP).
 
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::learned_source::{LearnedSource, canonical};
+use super::protection::Protection;
 use crate::bridge::StreamFormat;
+use crate::call::RtpMedia;
 use crate::metrics::DropReason;
 use crate::rtp::{
     LegStatistics, MediaPacket, NtpTime, PayloadType, REPORT_INTERVAL_DEFAULT, RtcpReceived,
     RtcpSession, RtcpSessionConfig, RtpHeader, RtpPacket, RtpTimestamp, SequenceNumber, Ssrc,
-    is_rtcp,
+    StreamDirection, is_rtcp,
 };
+use crate::srtp::SrtpError;
 
 pub use super::learned_source::{LEARNING_PACKETS, LEARNING_WINDOW};
 
-/// What a leg is told once.
+/// What a leg is told at its beginning.
 #[derive(Debug, Clone)]
 pub struct RtpLegConfig {
-    /// The far end's RTP address, from its SDP or the configuration.
-    pub remote: SocketAddr,
-    /// RTCP on the RTP port; else on the next one.
-    pub rtcp_mux: bool,
-    /// What both sides send.
-    pub format: StreamFormat,
+    /// What was negotiated, or configured.
+    pub media: RtpMedia,
     /// Random bytes for our SSRC, CNAME and report times.
     pub entropy: [u8; RtpLegConfig::ENTROPY_LEN],
 }
@@ -45,15 +44,16 @@ pub enum TrunkReceived<'a> {
     Control(RtcpReceived),
 }
 
-/// One plain RTP leg.
+/// One RTP leg.
 ///
 /// Ask [`RtpLeg::poll_report`] at [`RtpLeg::poll_timeout`].
 #[derive(Debug)]
 pub struct RtpLeg {
-    format: StreamFormat,
+    media: RtpMedia,
     ssrc: Ssrc,
     source: LearnedSource,
-    rtcp_mux: bool,
+    /// None: plain RTP.
+    protection: Option<Protection>,
     /// Where RTCP came from, when that is not where it was expected.
     rtcp_learned: Option<SocketAddr>,
     session: RtcpSession,
@@ -62,34 +62,55 @@ pub struct RtpLeg {
 
 impl RtpLeg {
     /// A leg that begins now; its learning window with it.
-    pub fn new(config: RtpLegConfig, now: Instant) -> Self {
-        let RtpLegConfig {
-            remote,
-            rtcp_mux,
-            format,
-            entropy,
-        } = config;
+    ///
+    /// # Errors
+    /// [`SrtpError::Cipher`] if the cipher refuses the keys; never seen.
+    pub fn new(config: RtpLegConfig, now: Instant) -> Result<Self, SrtpError> {
+        let RtpLegConfig { media, entropy } = config;
         let [s0, s1, s2, s3, r0, r1, r2, r3, r4, r5, r6, r7, cname @ ..] = entropy;
         let ssrc = Ssrc(u32::from_be_bytes([s0, s1, s2, s3]));
         let session = RtcpSessionConfig {
             ssrc,
             cname: random_cname(cname),
-            clock_rate_hz: format.codec.clock_rate_hz(),
+            clock_rate_hz: media.sends.codec.clock_rate_hz(),
             report_interval: REPORT_INTERVAL_DEFAULT,
             random_seed: u64::from_be_bytes([r0, r1, r2, r3, r4, r5, r6, r7]),
         };
-        Self {
-            format,
+        Ok(Self {
             ssrc,
-            source: LearnedSource::new(remote, now),
-            rtcp_mux,
+            source: LearnedSource::new(media.remote, now),
+            protection: media.srtp.as_ref().map(Protection::new).transpose()?,
             rtcp_learned: None,
             session: RtcpSession::new(session, now),
             last_media_at: now,
-        }
+            media,
+        })
     }
 
-    /// A datagram of the RTP socket: RTP, or RTCP by its packet type, which some far ends send here without being asked.
+    /// Negotiated again. SSRC and numbering go on. Another address of the far end is learned anew; the same one stays what
+    /// it was learned to be. New keys begin with a roll-over counter of zero (RFC 4568 section 7.1.4), the same keys keep
+    /// what they know.
+    ///
+    /// # Errors
+    /// As [`RtpLeg::new`]; the leg is as before.
+    pub fn update(&mut self, media: RtpMedia, now: Instant) -> Result<(), SrtpError> {
+        match (&mut self.protection, &media.srtp) {
+            (Some(protection), Some(keys)) => protection.update(keys)?,
+            (protection, keys) => *protection = keys.as_ref().map(Protection::new).transpose()?,
+        }
+        // An address of nobody is how RFC 2543 put a far end on hold: it says nothing of where the far end is.
+        if is_somebody(media.remote) && canonical(media.remote) != self.source.signalled() {
+            self.source = LearnedSource::new(media.remote, now);
+            self.rtcp_learned = None;
+        }
+        self.session
+            .set_clock_rate(media.sends.codec.clock_rate_hz());
+        self.media = media;
+        Ok(())
+    }
+
+    /// A datagram of the RTP socket, changed where it is: RTP, or RTCP by its packet type, which some far ends send here
+    /// without being asked.
     ///
     /// # Errors
     /// Why it goes no further.
@@ -97,7 +118,7 @@ impl RtpLeg {
         &mut self,
         now: Instant,
         from: SocketAddr,
-        datagram: &'a [u8],
+        datagram: &'a mut [u8],
     ) -> Result<TrunkReceived<'a>, DropReason> {
         if !is_rtcp(datagram) {
             return self
@@ -113,17 +134,22 @@ impl RtpLeg {
     /// A datagram that is RTP.
     ///
     /// # Errors
-    /// Why it goes no further: not the far end's, malformed, a payload type that was not negotiated.
+    /// Why it goes no further: not the far end's, malformed, not authentic, a payload type that was not negotiated.
     pub fn handle_rtp_datagram<'a>(
         &mut self,
         now: Instant,
         from: SocketAddr,
-        datagram: &'a [u8],
+        datagram: &'a mut [u8],
     ) -> Result<MediaPacket<'a>, DropReason> {
         if !self.source.may_be_far_end(now, from) {
             return Err(DropReason::RtpWrongSource);
         }
-        let packet = RtpPacket::parse(datagram)
+        let len = match &mut self.protection {
+            Some(protection) => protection.unprotect_rtp(datagram)?,
+            None => datagram.len(),
+        };
+        let datagram: &'a [u8] = datagram;
+        let packet = RtpPacket::parse(datagram.get(..len).unwrap_or(datagram))
             .map_err(|_| DropReason::RtpMalformed)?
             .media();
         let clock_rate_hz = self
@@ -147,7 +173,7 @@ impl RtpLeg {
         &mut self,
         now: Instant,
         from: SocketAddr,
-        datagram: &[u8],
+        datagram: &mut [u8],
     ) -> Result<RtcpReceived, DropReason> {
         let from = canonical(from);
         let may_be_learned =
@@ -161,7 +187,7 @@ impl RtpLeg {
     }
 
     /// Writes one RTP packet with our SSRC to the front of `out`; returns its length in bytes and where to send it.
-    /// `None` when `out` is too short.
+    /// `None` when `out` is too short, for SRTP by [`PROTECTION_OVERHEAD_MAX`](crate::srtp::PROTECTION_OVERHEAD_MAX) at most.
     #[expect(
         clippy::too_many_arguments,
         reason = "the header's fields and the payload"
@@ -183,7 +209,10 @@ impl RtpLeg {
             timestamp,
             ssrc: self.ssrc,
         };
-        let len = header.write_packet(payload, out)?;
+        let mut len = header.write_packet(payload, out)?;
+        if let Some(protection) = &mut self.protection {
+            len = protection.protect_rtp(out, len)?;
+        }
         // The session's clock is the codec's; timestamps of audio and events are the same clock's.
         self.session.handle_rtp_sent(now, timestamp, payload.len());
         Some((len, self.source.current()))
@@ -195,7 +224,8 @@ impl RtpLeg {
     }
 
     /// The RTCP report that is due: its length in bytes and where to send it, from the RTCP socket or, muxed, from the
-    /// RTP socket. `None`: nothing due, or `out` is shorter than [`RTCP_REPORT_LEN_MAX`](crate::rtp::RTCP_REPORT_LEN_MAX).
+    /// RTP socket. `None`: nothing due, or `out` is shorter than [`RTCP_REPORT_LEN_MAX`](crate::rtp::RTCP_REPORT_LEN_MAX)
+    /// and what SRTP adds to it.
     pub fn poll_report(
         &mut self,
         now: Instant,
@@ -203,7 +233,7 @@ impl RtpLeg {
         out: &mut [u8],
     ) -> Option<(usize, SocketAddr)> {
         let len = self.session.poll_report(now, wall, out)?;
-        Some((len, self.rtcp_remote()))
+        self.protected_rtcp(len, out)
     }
 
     /// The last report, with a BYE; otherwise as [`RtpLeg::poll_report`].
@@ -214,12 +244,29 @@ impl RtpLeg {
         out: &mut [u8],
     ) -> Option<(usize, SocketAddr)> {
         let len = self.session.write_goodbye(now, wall, out)?;
-        Some((len, self.rtcp_remote()))
+        self.protected_rtcp(len, out)
     }
 
-    /// What both sides send.
-    pub fn format(&self) -> &StreamFormat {
-        &self.format
+    /// What we send.
+    pub fn sends(&self) -> &StreamFormat {
+        &self.media.sends
+    }
+
+    /// What the far end sends.
+    pub fn receives(&self) -> &StreamFormat {
+        &self.media.receives
+    }
+
+    /// RTCP goes and comes on the RTP port (RFC 5761).
+    pub fn is_rtcp_muxed(&self) -> bool {
+        self.media.remote_rtcp.is_none()
+    }
+
+    /// Who sends, seen from us. Nothing is sent to an address of nobody (RFC 2543 hold).
+    pub fn direction(&self) -> StreamDirection {
+        let negotiated = self.media.direction;
+        let sends = negotiated.sends() && is_somebody(self.media.remote);
+        StreamDirection::new(sends, negotiated.receives())
     }
 
     /// Our source.
@@ -247,7 +294,20 @@ impl RtpLeg {
         self.session.summary()
     }
 
-    fn read_rtcp(&mut self, now: Instant, datagram: &[u8]) -> Result<RtcpReceived, DropReason> {
+    fn protected_rtcp(&mut self, len: usize, out: &mut [u8]) -> Option<(usize, SocketAddr)> {
+        let len = match &mut self.protection {
+            Some(protection) => protection.protect_rtcp(out, len)?,
+            None => len,
+        };
+        Some((len, self.rtcp_remote()))
+    }
+
+    fn read_rtcp(&mut self, now: Instant, datagram: &mut [u8]) -> Result<RtcpReceived, DropReason> {
+        let len = match &mut self.protection {
+            Some(protection) => protection.unprotect_rtcp(datagram)?,
+            None => datagram.len(),
+        };
+        let datagram = datagram.get(..len).unwrap_or(datagram);
         let read = self.session.handle_rtcp(now, datagram);
         let received = read.map_err(|_| DropReason::RtcpMalformed)?;
         self.last_media_at = now;
@@ -255,11 +315,11 @@ impl RtpLeg {
     }
 
     fn clock_rate_hz(&self, payload_type: PayloadType) -> Option<u32> {
-        if payload_type == self.format.payload_type {
-            return Some(self.format.codec.clock_rate_hz());
+        let receives = &self.media.receives;
+        if payload_type == receives.payload_type {
+            return Some(receives.codec.clock_rate_hz());
         }
-        let events = self
-            .format
+        let events = receives
             .telephone_event
             .filter(|events| events.payload_type == payload_type);
         events.map(|events| events.clock_rate_hz)
@@ -275,14 +335,23 @@ impl RtpLeg {
         self.rtcp_learned.filter(|learned| learned.ip() == host)
     }
 
-    /// Where RTCP belongs by the rules: RFC 3550 section 11, RFC 5761.
+    /// Where RTCP belongs by the rules: the SDP (RFC 3605), RFC 3550 section 11, RFC 5761. Of a far end behind a NAT the
+    /// SDP's address is worth nothing.
     fn rtcp_expected(&self) -> SocketAddr {
         let mut remote = self.source.current();
-        if !self.rtcp_mux {
-            remote.set_port(remote.port().saturating_add(1));
+        match self.media.remote_rtcp {
+            None => remote,
+            Some(rtcp) if remote == self.source.signalled() => canonical(rtcp),
+            Some(_) => {
+                remote.set_port(remote.port().saturating_add(1));
+                remote
+            }
         }
-        remote
     }
+}
+
+fn is_somebody(address: SocketAddr) -> bool {
+    !address.ip().to_canonical().is_unspecified()
 }
 
 /// A short-term persistent CNAME: 96 random bits (RFC 7022 section 4.2).

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::bridge::{Codec, TelephoneEventFormat};
+use crate::call::SrtpKeyPair;
 use crate::rtp::{RTCP_REPORT_LEN_MAX, RtcpPacket, rtcp_packets};
+use crate::srtp::{Profile, SrtpKeys};
 use proptest::prelude::*;
 
 const FORMAT: StreamFormat = StreamFormat {
@@ -31,13 +33,30 @@ fn stranger() -> SocketAddr {
 }
 
 fn leg(rtcp_mux: bool, now: Instant) -> RtpLeg {
+    let mut media = media();
+    if rtcp_mux {
+        media.remote_rtcp = None;
+    }
+    leg_of(media, now)
+}
+
+fn leg_of(media: RtpMedia, now: Instant) -> RtpLeg {
     let config = RtpLegConfig {
-        remote: far_end(),
-        rtcp_mux,
-        format: FORMAT,
+        media,
         entropy: [7; RtpLegConfig::ENTROPY_LEN],
     };
-    RtpLeg::new(config, now)
+    RtpLeg::new(config, now).unwrap()
+}
+
+fn media() -> RtpMedia {
+    RtpMedia {
+        remote: far_end(),
+        remote_rtcp: Some(address("192.0.2.1:4001")),
+        sends: FORMAT,
+        receives: FORMAT,
+        direction: StreamDirection::SendRecv,
+        srtp: None,
+    }
 }
 
 fn rtp(payload_type: u8, sequence: u16) -> Vec<u8> {
@@ -59,7 +78,7 @@ fn ms(ms: u64) -> Duration {
 
 /// Is an RTP packet of this address taken?
 fn takes(leg: &mut RtpLeg, now: Instant, from: SocketAddr, sequence: u16) -> bool {
-    match leg.handle_datagram(now, from, &rtp(0, sequence)) {
+    match leg.handle_datagram(now, from, &mut rtp(0, sequence)) {
         Ok(TrunkReceived::Media(packet)) => {
             assert_eq!(packet.sequence_number, SequenceNumber(sequence));
             true
@@ -120,15 +139,15 @@ fn only_negotiated_payload_types_are_taken() {
     let now = Instant::now();
     let mut leg = leg(false, now);
     assert!(
-        leg.handle_rtp_datagram(now, far_end(), &rtp(101, 1))
+        leg.handle_rtp_datagram(now, far_end(), &mut rtp(101, 1))
             .is_ok()
     );
     assert_eq!(
-        leg.handle_rtp_datagram(now, far_end(), &rtp(8, 2)),
+        leg.handle_rtp_datagram(now, far_end(), &mut rtp(8, 2)),
         Err(DropReason::RtpPayloadType)
     );
     assert_eq!(
-        leg.handle_rtp_datagram(now, far_end(), &[0x80; 5]),
+        leg.handle_rtp_datagram(now, far_end(), &mut [0x80; 5]),
         Err(DropReason::RtpMalformed)
     );
 }
@@ -215,17 +234,20 @@ fn rtcp_has_the_next_port_and_a_nat_may_change_it() {
     let now = Instant::now();
     let mut leg = leg(false, now);
     let datagram = far_end_rtcp(now);
-    let strange = leg.handle_rtcp_datagram(now, stranger(), &datagram);
+    let strange = leg.handle_rtcp_datagram(now, stranger(), &mut datagram.clone());
     assert_eq!(strange, Err(DropReason::RtpWrongSource));
     let mut buffer = [0; RTCP_REPORT_LEN_MAX];
     let (_, remote) = leg.poll_report(now + ms(1500), WALL, &mut buffer).unwrap();
     assert_eq!(remote, address("192.0.2.1:4001"));
 
     let behind_nat = address("192.0.2.1:61000");
-    assert!(leg.handle_rtcp_datagram(now, behind_nat, &datagram).is_ok());
+    assert!(
+        leg.handle_rtcp_datagram(now, behind_nat, &mut datagram.clone())
+            .is_ok()
+    );
     let (_, remote) = leg.write_bye(now, WALL, &mut buffer).unwrap();
     assert_eq!(remote, behind_nat);
-    let another = leg.handle_rtcp_datagram(now, address("192.0.2.1:61002"), &datagram);
+    let another = leg.handle_rtcp_datagram(now, address("192.0.2.1:61002"), &mut datagram.clone());
     assert_eq!(
         another,
         Err(DropReason::RtpWrongSource),
@@ -233,7 +255,8 @@ fn rtcp_has_the_next_port_and_a_nat_may_change_it() {
     );
     let expected = address("192.0.2.1:4001");
     assert!(
-        leg.handle_rtcp_datagram(now, expected, &datagram).is_ok(),
+        leg.handle_rtcp_datagram(now, expected, &mut datagram.clone())
+            .is_ok(),
         "but the rule's own port is always right"
     );
 }
@@ -248,14 +271,14 @@ fn rtcp_follows_the_sdp_address_when_it_wins() {
     let datagram = far_end_rtcp(now);
     let rtcp_of_stranger = address("198.51.100.7:7777");
     assert!(
-        leg.handle_rtcp_datagram(now, rtcp_of_stranger, &datagram)
+        leg.handle_rtcp_datagram(now, rtcp_of_stranger, &mut datagram.clone())
             .is_ok()
     );
     assert!(takes(&mut leg, now, far_end(), 1));
     let mut buffer = [0; RTCP_REPORT_LEN_MAX];
     let (_, remote) = leg.write_bye(now, WALL, &mut buffer).unwrap();
     assert_eq!(remote, address("192.0.2.1:4001"));
-    let refused = leg.handle_rtcp_datagram(now, rtcp_of_stranger, &datagram);
+    let refused = leg.handle_rtcp_datagram(now, rtcp_of_stranger, &mut datagram.clone());
     assert_eq!(refused, Err(DropReason::RtpWrongSource));
 }
 
@@ -265,11 +288,12 @@ fn muxed_rtcp_comes_on_the_rtp_port() {
     let mut leg = leg(true, now);
     let datagram = far_end_rtcp(now);
     let late = now + ms(500);
-    let received = leg.handle_datagram(late, far_end(), &datagram).unwrap();
+    let mut copy = datagram.clone();
+    let received = leg.handle_datagram(late, far_end(), &mut copy).unwrap();
     assert!(matches!(received, TrunkReceived::Control(control) if control.bye));
     assert_eq!(leg.last_media_at(), late, "RTCP is a sign of life");
     assert_eq!(
-        leg.handle_datagram(now, stranger(), &datagram),
+        leg.handle_datagram(now, stranger(), &mut datagram.clone()),
         Err(DropReason::RtpWrongSource)
     );
     let mut buffer = [0; RTCP_REPORT_LEN_MAX];
@@ -278,9 +302,139 @@ fn muxed_rtcp_comes_on_the_rtp_port() {
     let packets: Vec<_> = rtcp_packets(&buffer[..len]).flatten().collect();
     assert!(matches!(packets.last(), Some(RtcpPacket::Goodbye(_))));
     assert_eq!(
-        leg.handle_datagram(now, far_end(), &[0x80, 201, 0, 9]),
+        leg.handle_datagram(now, far_end(), &mut [0x80, 201, 0, 9]),
         Err(DropReason::RtcpMalformed)
     );
+}
+
+#[test]
+fn a_renegotiation_keeps_the_numbering_and_learns_only_another_address_anew() {
+    let now = Instant::now();
+    let mut leg = leg(false, now);
+    for sequence in 10..13 {
+        takes(&mut leg, now, stranger(), sequence);
+    }
+    let ssrc = leg.ssrc();
+    let late = now + LEARNING_WINDOW * 2;
+    let mut other = media();
+    other.direction = StreamDirection::RecvOnly;
+    other.receives.payload_type = PayloadType(8);
+    other.sends.codec = Codec::Pcma;
+    other.sends.payload_type = PayloadType(8);
+    leg.update(other.clone(), late).unwrap();
+    assert_eq!((leg.remote(), leg.ssrc()), (stranger(), ssrc));
+    assert!(!leg.direction().sends());
+    assert_eq!(leg.sends().codec, Codec::Pcma);
+    assert!(
+        leg.handle_datagram(late, stranger(), &mut rtp(8, 13))
+            .is_ok()
+    );
+
+    other.remote = address("192.0.2.99:5000");
+    other.remote_rtcp = Some(address("192.0.2.99:6000"));
+    leg.update(other.clone(), late).unwrap();
+    assert_eq!(leg.remote(), other.remote);
+    let mut buffer = [0; RTCP_REPORT_LEN_MAX];
+    let (_, rtcp) = leg.write_bye(late, WALL, &mut buffer).unwrap();
+    assert_eq!(rtcp, address("192.0.2.99:6000"), "as the SDP says");
+    for sequence in 14..17 {
+        let _ = leg.handle_datagram(late, stranger(), &mut rtp(8, sequence));
+    }
+    assert_eq!(
+        leg.remote(),
+        stranger(),
+        "the learning window is open again"
+    );
+}
+
+#[test]
+fn an_address_of_nobody_is_a_hold_and_no_new_far_end() {
+    let now = Instant::now();
+    let mut leg = leg(false, now);
+    assert!(takes(&mut leg, now, far_end(), 1));
+    let mut held = media();
+    held.remote = address("0.0.0.0:4000");
+    leg.update(held, now).unwrap();
+    assert_eq!(leg.remote(), far_end());
+    assert_eq!(leg.direction(), StreamDirection::RecvOnly);
+    leg.update(media(), now).unwrap();
+    assert_eq!(leg.direction(), StreamDirection::SendRecv);
+    let mut strange = rtp(0, 2);
+    let stranger = leg.handle_datagram(now, stranger(), &mut strange);
+    assert_eq!(stranger, Err(DropReason::RtpWrongSource), "still confirmed");
+}
+
+fn keys(profile: Profile, seed: u8) -> SrtpKeys {
+    let salt_len = profile.keying_material_len() / 2 - 16;
+    SrtpKeys::new(profile, &[seed; 16], &vec![seed ^ 0x5a; salt_len]).unwrap()
+}
+
+fn protected(ours: u8, theirs: u8) -> RtpMedia {
+    let profile = Profile::Aes128CmHmacSha1_80;
+    RtpMedia {
+        srtp: Some(SrtpKeyPair {
+            ours: keys(profile, ours),
+            theirs: keys(profile, theirs),
+        }),
+        ..media()
+    }
+}
+
+/// A packet of one leg, as the other sees it.
+fn carry(from: &mut RtpLeg, to: &mut RtpLeg, sequence: u16) -> Result<usize, DropReason> {
+    let now = Instant::now();
+    let mut datagram = [0; 200];
+    let (sequence, timestamp) = (SequenceNumber(sequence), RtpTimestamp(0));
+    let (len, _) = from
+        .write_rtp(
+            now,
+            false,
+            PayloadType(0),
+            sequence,
+            timestamp,
+            &[7; 160],
+            &mut datagram,
+        )
+        .unwrap();
+    assert_eq!(len, 12 + 160 + 10);
+    let received = to.handle_rtp_datagram(now, far_end(), &mut datagram[..len]);
+    received.map(|packet| {
+        assert_eq!(packet.payload, [7; 160]);
+        packet.payload.len()
+    })
+}
+
+#[test]
+fn srtp_with_the_keys_of_both_sdps() {
+    let now = Instant::now();
+    let (mut near, mut far) = (leg_of(protected(1, 2), now), leg_of(protected(2, 1), now));
+    for sequence in [65_534, 65_535, 0, 1] {
+        assert_eq!(carry(&mut near, &mut far, sequence), Ok(160));
+    }
+    assert_eq!(
+        far.handle_rtp_datagram(now, far_end(), &mut rtp(0, 2)),
+        Err(DropReason::SrtpAuth),
+        "plain RTP"
+    );
+    let mut report = [0; 200];
+    let (len, _) = near.write_bye(now, WALL, &mut report).unwrap();
+    let received = far.handle_rtcp_datagram(now, address("192.0.2.1:4001"), &mut report[..len]);
+    assert!(received.unwrap().bye);
+
+    // The same keys again: what is known of the roll-over counter and of replays stays.
+    far.update(protected(2, 1), now).unwrap();
+    near.update(protected(1, 2), now).unwrap();
+    assert_eq!(carry(&mut near, &mut far, 2), Ok(160));
+    // Other keys begin with a roll-over counter of zero, and so does a receiver that was just made.
+    near.update(protected(3, 2), now).unwrap();
+    assert_eq!(carry(&mut near, &mut far, 3), Err(DropReason::SrtpAuth));
+    far.update(protected(2, 3), now).unwrap();
+    assert_eq!(carry(&mut near, &mut far, 4), Ok(160));
+    let mut fresh = leg_of(protected(2, 3), now);
+    assert_eq!(carry(&mut near, &mut fresh, 5), Ok(160));
+    // No keys any more: plain RTP.
+    far.update(media(), now).unwrap();
+    assert!(takes(&mut far, now, far_end(), 6));
 }
 
 proptest! {
@@ -289,8 +443,8 @@ proptest! {
         let now = Instant::now();
         let mut leg = leg(false, now);
         for from in [far_end(), stranger()] {
-            let _ = leg.handle_datagram(now, from, &datagram);
-            let _ = leg.handle_rtcp_datagram(now, from, &datagram);
+            let _ = leg.handle_datagram(now, from, &mut datagram.clone());
+            let _ = leg.handle_rtcp_datagram(now, from, &mut datagram.clone());
         }
     }
 }
