@@ -102,7 +102,7 @@ impl Profile {
 }
 
 /// Master key and salt of one direction. Zeroised on drop; its `Debug` shows no key.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct SrtpKeys {
     profile: Profile,
     master_key: Zeroizing<[u8; MASTER_KEY_LEN_MAX]>,
