@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`desk`] | admission: used tokens, slots of tenants and trunks, the mirror of the live calls |
 //! | [`signalling`] | the trunk legs' signalling side, one variant per kind of trunk |
+//! | [`sip_transport`] | SIP messages over UDP, TCP and TLS |
 //! | [`events`] | CallEvents to their subscribers |
 //! | [`archive`] | the records of the last calls |
 //! | [`state`] | the four above behind one entry: ring messages in, ring messages out |
@@ -14,7 +15,7 @@
 //! | [`admin`] | the HTTP window for operators and tests |
 //! | [`thread`] | the loop that joins them with rings, clock and signals |
 //!
-//! Everything but `admin`, `links`, `reload` and `thread` is pure. No glommio type is named here, and no media passes through.
+//! Everything but `admin`, `links`, `reload`, `sip_transport` and `thread` is pure. No glommio type is named here, and no media passes through.
 
 pub mod admin;
 pub mod archive;
@@ -27,6 +28,7 @@ pub mod metrics;
 pub mod reload;
 pub mod shutdown;
 pub mod signalling;
+pub mod sip_transport;
 pub mod state;
 pub mod thread;
 

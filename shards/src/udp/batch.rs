@@ -13,7 +13,7 @@ use super::sys::{Departure, Messages};
 pub struct ReceivedPacket<'a> {
     /// Who sent it.
     pub from: SocketAddr,
-    /// Which of our addresses it was sent to; told only after [`UdpSocket::tell_addressed`](super::UdpSocket::tell_addressed).
+    /// Which of our addresses it was sent to; told only after [`DatagramSocket::tell_addressed`](super::DatagramSocket::tell_addressed).
     pub addressed: Option<IpAddr>,
     /// Its bytes, to be changed in place.
     pub bytes: &'a mut [u8],

@@ -59,6 +59,11 @@ impl Control {
         }
     }
 
+    /// The first `len` bytes, as the kernel reads them.
+    pub(super) fn bytes(&self, len: usize) -> &[u8] {
+        &self.0[..len.min(CONTROL_BYTES)]
+    }
+
     /// The address of ours in the first `len` bytes that the kernel wrote; v4-mapped ones as IPv4.
     pub(super) fn addressed(&self, len: usize) -> Option<IpAddr> {
         let written = self.0.get(..len)?;

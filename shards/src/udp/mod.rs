@@ -10,6 +10,7 @@
 mod address;
 mod batch;
 mod control;
+mod datagram;
 mod set;
 mod socket;
 mod sys;
@@ -17,5 +18,6 @@ mod sys;
 pub(crate) use address::unmapped;
 
 pub use batch::{PushError, ReceiveBatch, ReceivedPacket, SendBatch, SendOutcome};
+pub use datagram::DatagramSocket;
 pub use set::SocketSet;
 pub use socket::UdpSocket;

@@ -35,6 +35,10 @@ pub(super) struct Arrival {
     pub(super) truncated: bool,
 }
 
+// SAFETY: the pointers in the headers are set at each call, to what this value owns or the call borrows, and nothing is
+// read through them in between; so they may move to another thread with what they point to.
+unsafe impl Send for Messages {}
+
 impl Messages {
     /// Headers for `packets` datagrams.
     pub(super) fn new(packets: usize) -> Self {
