@@ -41,6 +41,7 @@ static ALLOCATOR: Counting = Counting;
 fn a_packet_of_a_known_stream_allocates_nothing() {
     for profile in [
         Profile::Aes128CmHmacSha1_80,
+        Profile::Aes128CmHmacSha1_32,
         Profile::AeadAes128Gcm,
         Profile::AeadAes256Gcm,
     ] {

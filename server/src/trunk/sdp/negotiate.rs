@@ -37,7 +37,7 @@ pub struct NegotiationConfig {
 }
 
 /// What both sides agreed on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Negotiated {
     /// For the media leg. On a hold by `0.0.0.0` its remote is the last one known; when none is, it is unspecified and
     /// nothing can be sent there.
@@ -68,6 +68,8 @@ pub(super) struct FarEnd {
     /// Did it ask for a packet duration?
     pub asks_ptime: bool,
     pub crypto: Option<Crypto>,
+    /// All that we know of its formats, in order.
+    pub encodings: Vec<(PayloadType, Encoding)>,
 }
 
 impl NegotiationConfig {
@@ -197,6 +199,7 @@ fn far_end(
         ptime_ms: choose_ptime(media, codec),
         asks_ptime: media.ptime_ms.is_some() || media.maxptime_ms.is_some(),
         crypto,
+        encodings: media.encodings.clone(),
     })
 }
 

@@ -105,7 +105,7 @@ impl<'a> Levels<'a> {
                     ..Level::default()
                 });
             }
-            (b'c', Some(value)) => {
+            (b'c', Some(value)) if is_connection(value) => {
                 let level = self.current();
                 level.connection = level.connection.or(Some(value));
             }
@@ -173,6 +173,14 @@ fn visible(value: &[u8]) -> Option<&str> {
     let value = value.trim_ascii();
     value.iter().all(visible).then_some(value)?;
     std::str::from_utf8(value).ok()
+}
+
+/// `IN IP4 192.0.2.1` or `IN IP6 ...`; the grammar refuses the whole SDP for anything else.
+fn is_connection(value: &str) -> bool {
+    let mut words = value.split_ascii_whitespace();
+    words.next() == Some("IN")
+        && matches!(words.next(), Some("IP4" | "IP6"))
+        && words.next().is_some()
 }
 
 /// The media type, and the m-line as the grammar takes it: a media type that it knows, a port without a count, at

@@ -274,12 +274,16 @@ impl OfferAnswer {
                 encodings.push(event);
             }
         }
-        let bound = encodings.into_iter().map(|encoding| {
-            let number = state.numbers.bind(encoding, None);
-            let number = number.ok_or(SdpError::NoPayloadType(encoding.name()))?;
-            Ok((number, encoding))
-        });
-        bound.collect()
+        // Without a number, it is not offered.
+        let numbers = &mut state.numbers;
+        let bound = encodings
+            .into_iter()
+            .filter_map(|encoding| Some((numbers.bind(encoding, None)?, encoding)));
+        let formats: Vec<_> = bound.collect();
+        match formats.first() {
+            Some((_, Encoding::Audio(_))) => Ok(formats),
+            _ => Err(SdpError::NoPayloadType("audio")),
+        }
     }
 
     fn formats_as_sent(&self, state: &mut State) -> Result<Vec<(PayloadType, Encoding)>, SdpError> {
@@ -352,6 +356,11 @@ impl OfferAnswer {
 
     /// Our m-line in an answer: one codec, the far end's numbers where they are free.
     fn answer_audio(&self, state: &mut State, far_end: &FarEnd) -> Result<LocalAudio, SdpError> {
+        // What is not spoken now may be offered by us later: with the far end's numbers too, for those who believe that
+        // there is one number for both directions.
+        for (theirs, encoding) in far_end.encodings.iter().rev() {
+            state.numbers.bind(*encoding, Some(*theirs));
+        }
         let codec = (Encoding::Audio(far_end.codec), far_end.payload_type);
         let event = far_end.telephone_event.map(|event| {
             let clock_rate_hz = event.clock_rate_hz;

@@ -145,6 +145,11 @@ fn every_refusal_says_its_own_reason() {
         answer(&no_connection, plain).unwrap_err(),
         SdpError::NoConnection
     );
+    let unknown_network = remote("v=0\nc=ATM NSAP 47.0091\nm=audio 4000 RTP/AVP 0\n");
+    assert_eq!(
+        answer(&unknown_network, config()).unwrap_err(),
+        SdpError::NoConnection
+    );
     let inside = audio("m=audio 4000 RTP/AVP 0\nc=IN IP4 198.51.100.1");
     assert!(answer(&inside, elsewhere).is_ok());
 }

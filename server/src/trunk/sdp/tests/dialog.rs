@@ -52,6 +52,41 @@ fn each_side_has_its_own_numbers() {
 }
 
 #[test]
+fn what_is_offered_later_has_their_numbers_too() {
+    let mut us = dialog(with_codecs(&[CodecName::Pcmu, CodecName::Opus]));
+    let answered = us.offer_received(&remote(ASTERISK)).unwrap();
+    assert_eq!(answered.negotiated.media.sends.codec, Codec::Pcmu);
+    let late = us.make_offer().unwrap();
+    assert_eq!(
+        lines_with(late.sdp(), "m="),
+        ["m=audio 20000 RTP/AVP 0 107 101 110"]
+    );
+}
+
+#[test]
+fn a_far_end_that_uses_up_all_numbers() {
+    let mut us = dialog(with_codecs(&[CodecName::Pcmu, CodecName::Opus]));
+    for numbers in [35..=63, 64..=71, 77..=127] {
+        let numbers: Vec<u8> = numbers.collect();
+        let formats: Vec<String> = numbers.iter().map(u8::to_string).collect();
+        let maps = numbers
+            .iter()
+            .map(|number| format!("\na=rtpmap:{number} PCMU/8000"));
+        let maps: String = maps.collect();
+        let offer = audio(&format!("m=audio 4000 RTP/AVP {}{maps}", formats.join(" ")));
+        assert!(us.offer_received(&offer).is_ok());
+    }
+    let late = us.make_offer().unwrap();
+    assert_eq!(lines_with(late.sdp(), "m="), ["m=audio 20000 RTP/AVP 77"]);
+    us.roll_back();
+    let opus = audio("m=audio 4000 RTP/AVP 96\na=rtpmap:96 opus/48000/2");
+    assert_eq!(
+        us.offer_received(&opus).unwrap_err(),
+        SdpError::NoPayloadType("opus")
+    );
+}
+
+#[test]
 fn events_with_another_clock_than_the_codec() {
     let mut us = dialog(with_codecs(&[CodecName::Opus, CodecName::Pcmu]));
     let offer = us.make_offer().unwrap();
