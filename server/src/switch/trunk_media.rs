@@ -21,7 +21,7 @@ use crate::config::{EchoCodec, TrunkConfig, TrunkKind};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::metrics::{DropReason, ShardMetrics};
 use crate::rtp::{LegStatistics, MediaPacket, PayloadType, StreamDirection};
-use crate::trunk::{MediaPorts, RtpLeg, RtpLegConfig};
+use crate::trunk::{AllocatedPort, MediaPorts, RtpLeg, RtpLegConfig, Strays};
 
 /// Ports tried before a set-up is refused, when others on this host sit on ours.
 const BIND_TRIES_MAX: usize = 8;
@@ -60,6 +60,8 @@ pub(super) enum TrunkPort {
 
 struct MediaSockets {
     port: u16,
+    /// What may still come for the call before.
+    strays: Option<Strays>,
     range: (u16, u16),
     rtp: UdpSocket,
     rtcp: Option<UdpSocket>,
@@ -126,8 +128,10 @@ impl TrunkSide {
         let set = match &mut self.leg {
             TrunkLeg::Rtp(leg) => leg.update(media, now),
             TrunkLeg::Pending | TrunkLeg::Echo(_) => {
+                let sockets = self.sockets.as_ref();
                 let config = RtpLegConfig {
                     media,
+                    strays: sockets.and_then(|sockets| sockets.strays),
                     entropy: entropy(),
                 };
                 RtpLeg::new(config, now).map(|leg| self.leg = TrunkLeg::Rtp(Box::new(leg)))
@@ -286,12 +290,14 @@ impl Switch {
                 SOCKET_BUFFER_BYTES,
             )
         };
+        let now = Instant::now();
         let mut busy = Vec::new();
         let mut bound = None;
         while bound.is_none() && busy.len() < BIND_TRIES_MAX {
-            let Some(port) = self.trunk_ports.of(range).allocate() else {
+            let Some(allocated) = self.trunk_ports.of(range).allocate(now) else {
                 break;
             };
+            let AllocatedPort { port, strays } = allocated;
             let pair = bind(port).and_then(|rtp| {
                 Ok((
                     rtp,
@@ -306,6 +312,7 @@ impl Switch {
                 Ok((rtp, rtcp)) => {
                     bound = Some(MediaSockets {
                         port,
+                        strays,
                         range,
                         rtp,
                         rtcp,
@@ -318,7 +325,7 @@ impl Switch {
             }
         }
         for port in busy {
-            self.trunk_ports.of(range).release(port);
+            self.trunk_ports.of(range).release(now, port, None);
         }
         bound.ok_or_else(|| {
             Refusal::new(RefusalCode::Limit, Fault::Us, "no media ports")
@@ -411,7 +418,13 @@ impl Switch {
                 warn!(%error, "a trunk socket could not be taken off the poll set");
             }
         }
-        self.trunk_ports.of(sockets.range).release(sockets.port);
+        let heard = match &side.leg {
+            TrunkLeg::Rtp(leg) => leg.heard(),
+            TrunkLeg::Echo(_) | TrunkLeg::Pending => None,
+        };
+        self.trunk_ports
+            .of(sockets.range)
+            .release(now, sockets.port, heard);
     }
 
     /// RTCP BYE is how a far end without signalling hangs up.

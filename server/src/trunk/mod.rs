@@ -7,5 +7,5 @@ mod protection;
 mod rtp_leg;
 pub mod sdp;
 
-pub use ports::MediaPorts;
+pub use ports::*;
 pub use rtp_leg::*;

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::learned_source::{LearnedSource, canonical};
+use super::ports::Strays;
 use super::protection::Protection;
 use crate::bridge::StreamFormat;
 use crate::call::RtpMedia;
@@ -26,6 +27,8 @@ pub use super::learned_source::{LEARNING_PACKETS, LEARNING_WINDOW};
 pub struct RtpLegConfig {
     /// What was negotiated, or configured.
     pub media: RtpMedia,
+    /// What may still come for the call that had the port before.
+    pub strays: Option<Strays>,
     /// Random bytes for our SSRC, CNAME and report times.
     pub entropy: [u8; RtpLegConfig::ENTROPY_LEN],
 }
@@ -54,6 +57,7 @@ pub struct RtpLeg {
     source: LearnedSource,
     /// None: plain RTP.
     protection: Option<Protection>,
+    strays: Option<Strays>,
     /// Where RTCP came from, when that is not where it was expected.
     rtcp_learned: Option<SocketAddr>,
     session: RtcpSession,
@@ -66,7 +70,11 @@ impl RtpLeg {
     /// # Errors
     /// [`SrtpError::Cipher`] if the cipher refuses the keys; never seen.
     pub fn new(config: RtpLegConfig, now: Instant) -> Result<Self, SrtpError> {
-        let RtpLegConfig { media, entropy } = config;
+        let RtpLegConfig {
+            media,
+            strays,
+            entropy,
+        } = config;
         let [s0, s1, s2, s3, r0, r1, r2, r3, r4, r5, r6, r7, cname @ ..] = entropy;
         let ssrc = Ssrc(u32::from_be_bytes([s0, s1, s2, s3]));
         let session = RtcpSessionConfig {
@@ -80,6 +88,7 @@ impl RtpLeg {
             ssrc,
             source: LearnedSource::new(media.remote, now),
             protection: media.srtp.as_ref().map(Protection::new).transpose()?,
+            strays,
             rtcp_learned: None,
             session: RtcpSession::new(session, now),
             last_media_at: now,
@@ -155,7 +164,9 @@ impl RtpLeg {
         let clock_rate_hz = self
             .clock_rate_hz(packet.payload_type)
             .ok_or(DropReason::RtpPayloadType)?;
-        if !self.source.accept(now, from, &packet) {
+        let is_stray =
+            (self.strays).is_some_and(|strays| strays.ssrc == packet.ssrc && now < strays.until);
+        if is_stray || !self.source.accept(now, from, &packet) {
             return Err(DropReason::RtpWrongSource);
         }
         self.session
@@ -272,6 +283,11 @@ impl RtpLeg {
     /// Our source.
     pub fn ssrc(&self) -> Ssrc {
         self.ssrc
+    }
+
+    /// The far end's source, once it has spoken.
+    pub fn heard(&self) -> Option<Ssrc> {
+        self.session.speaking()
     }
 
     /// Where RTP goes now.

@@ -43,6 +43,7 @@ fn leg(rtcp_mux: bool, now: Instant) -> RtpLeg {
 fn leg_of(media: RtpMedia, now: Instant) -> RtpLeg {
     let config = RtpLegConfig {
         media,
+        strays: None,
         entropy: [7; RtpLegConfig::ENTROPY_LEN],
     };
     RtpLeg::new(config, now).unwrap()
@@ -435,6 +436,31 @@ fn srtp_with_the_keys_of_both_sdps() {
     // No keys any more: plain RTP.
     far.update(media(), now).unwrap();
     assert!(takes(&mut far, now, far_end(), 6));
+}
+
+#[test]
+fn strays_of_the_call_before_are_dropped_for_a_while() {
+    let now = Instant::now();
+    let until = now + ms(2_000);
+    let config = RtpLegConfig {
+        media: media(),
+        strays: Some(Strays {
+            ssrc: Ssrc(5),
+            until,
+        }),
+        entropy: [7; RtpLegConfig::ENTROPY_LEN],
+    };
+    let mut leg = RtpLeg::new(config, now).unwrap();
+    assert!(!takes(&mut leg, now, far_end(), 1));
+    for sequence in 1..5 {
+        assert!(
+            !takes(&mut leg, now, stranger(), sequence),
+            "nor is it learned"
+        );
+    }
+    assert_eq!(leg.heard(), None);
+    assert!(takes(&mut leg, until, far_end(), 2));
+    assert_eq!(leg.heard(), Some(Ssrc(5)));
 }
 
 proptest! {
