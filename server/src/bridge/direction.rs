@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use codecs::opus::{Conditions, Limits};
 
 use super::digits::Digits;
+use super::framing::{DurationWatch, OpusFraming};
 use super::outbox::{Outbox, ReadyPacket};
 use super::reorder::{Content, WaitingPacket};
 use super::sink_numbers::SinkNumbers;
 use super::source_sequence::{Arrival, Ordinal, SourceSequence};
 use super::timeline::{Placed, Position, Timeline};
+use super::transcoder::packet_duration_ms;
 use super::transcoding::Transcoding;
-use super::{BridgeError, DirectionStatistics, Plan, StreamFormat};
+use super::{BridgeError, Codec, DirectionStatistics, Plan, StreamFormat};
 use crate::rtp::{DigitReceived, MediaPacket, PayloadType, RtpTimestamp, SequenceNumber};
 
 /// The longest payload that is taken or made, in bytes. Buffers for [`Direction::poll_output`] have this length.
@@ -86,6 +88,10 @@ pub struct Direction {
     numbers: SinkNumbers,
     outbox: Outbox,
     transcoding: Option<Box<Transcoding>>,
+    /// In passthrough.
+    durations: DurationWatch,
+    /// In passthrough of Opus, when the source's packets are not as long as the sink wants.
+    framing: Option<Box<OpusFraming>>,
     digits: Digits,
     held: bool,
     /// The next audio packet that passes gets the marker.
@@ -119,6 +125,8 @@ impl Direction {
             numbers: SinkNumbers::new(options.initial_sequence_number),
             outbox: Outbox::new(),
             transcoding: transcoding(plan, sink, options.reorder_wait)?,
+            durations: DurationWatch::default(),
+            framing: None,
             digits: Digits::new(source, sink),
             held: false,
             marker_due: true,
@@ -165,6 +173,8 @@ impl Direction {
             let plan = Plan::new(source.codec, sink.codec, self.options.force_transcode);
             self.transcoding = transcoding(plan, sink, self.options.reorder_wait)?;
             self.plan = plan;
+            self.durations = DurationWatch::default();
+            self.framing = None;
             self.timeline = self
                 .timeline
                 .continued(source.codec.clock_rate_hz(), sink.codec.clock_rate_hz());
@@ -249,6 +259,10 @@ impl Direction {
             return;
         };
         let content = self.content_of(packet, is_event);
+        if is_newest && content == Content::Audio && self.transcoding.is_none() {
+            self.follow_durations(packet.payload);
+            self.flush_framing(placed);
+        }
         if is_newest && !self.plan.is_transcode() {
             self.numbers.advance_to(ordinal);
         }
@@ -268,6 +282,10 @@ impl Direction {
                 };
                 transcoding.handle_packet(waiting, packet.payload, &mut self.statistics);
             }
+            None if content == Content::Audio && self.framing.is_some() => match is_newest {
+                true => self.reframe(packet, placed),
+                false => self.statistics.late += 1,
+            },
             None if content == Content::Audio => {
                 let number = (!is_newest).then(|| self.numbers.set_aside_for(ordinal));
                 self.pass(packet, placed, number);
@@ -398,6 +416,90 @@ impl Direction {
             timestamp: self.timeline.timestamp(placed.position),
         };
         self.outbox.push(ready, packet.payload);
+        self.statistics.passed += 1;
+    }
+
+    /// The source's packets last longer or shorter than what the sink asked for: they are framed anew from here on.
+    fn follow_durations(&mut self, payload: &[u8]) {
+        let codec = self.sink.codec;
+        let wanted_ms = packet_duration_ms(codec, self.sink.ptime_ms);
+        if self.framing.is_some() || !self.durations.is_wrong(codec, payload, wanted_ms) {
+            return;
+        }
+        if codec == Codec::Opus {
+            self.framing = Some(Box::new(OpusFraming::new(wanted_ms)));
+            return;
+        }
+        let plan = Plan::new(codec, codec, true);
+        match transcoding(plan, &self.sink, self.options.reorder_wait) {
+            Ok(transcoding) => {
+                self.transcoding = transcoding;
+                self.plan = plan;
+            }
+            // It goes on as it came.
+            Err(_) => self.statistics.codec_errors += 1,
+        }
+    }
+
+    /// Sends the rest of a stretch of Opus that does not go on with the packet at `placed`.
+    fn flush_framing(&mut self, placed: Placed) {
+        let mut payload = [0; PAYLOAD_LEN_MAX];
+        while let Some(framing) = self.framing.as_mut() {
+            if framing.follows(placed.position) && !placed.restarted {
+                return;
+            }
+            let Some(flushed) = framing.flush(&mut payload) else {
+                self.marker_due |= placed.restarted;
+                return;
+            };
+            self.send_framed(flushed, &payload, false);
+        }
+    }
+
+    /// Takes a packet of Opus apart and sends what is whole.
+    fn reframe(&mut self, packet: &MediaPacket<'_>, placed: Placed) {
+        let Some(framing) = self.framing.as_mut() else {
+            return;
+        };
+        if framing.push(packet.payload, placed.position).is_err() {
+            self.statistics.codec_errors += 1;
+        }
+        let mut marker = packet.marker;
+        let mut payload = [0; PAYLOAD_LEN_MAX];
+        while let Some(framed) = self
+            .framing
+            .as_mut()
+            .and_then(|framing| framing.pop(&mut payload))
+        {
+            self.send_framed(framed, &payload, std::mem::take(&mut marker));
+        }
+        // A talkspurt's first packet that waits for its second still begins it.
+        self.marker_due |= marker;
+    }
+
+    fn send_framed(
+        &mut self,
+        framed: Result<(usize, Position), codecs::opus::OpusError>,
+        payload: &[u8],
+        marker: bool,
+    ) {
+        let Ok((len, position)) = framed else {
+            self.statistics.codec_errors += 1;
+            return;
+        };
+        if !self.outbox.has_room() {
+            self.statistics.overrun += 1;
+            return;
+        }
+        let ready = ReadyPacket {
+            kind: PacketKind::Audio,
+            marker: marker | std::mem::take(&mut self.marker_due),
+            payload_type: self.sink.payload_type,
+            sequence_number: self.numbers.take(),
+            timestamp: self.timeline.timestamp(position),
+        };
+        self.outbox
+            .push(ready, payload.get(..len).unwrap_or_default());
         self.statistics.passed += 1;
     }
 

@@ -9,6 +9,7 @@ mod digits;
 mod direction;
 mod direction_statistics;
 mod format;
+mod framing;
 mod outbox;
 mod plan;
 mod reorder;

@@ -224,8 +224,9 @@ impl Transcoder {
     }
 }
 
-/// The packet duration towards a sink that asked for `ptime_ms`: what the codec can do, and what fits in a datagram.
-fn packet_duration_ms(codec: Codec, ptime_ms: u8) -> u32 {
+/// The packet duration towards a sink that asked for `ptime_ms`: what the codec can do, and what fits in a datagram. Of 30
+/// ms of Opus 20 are made: `ptime` is a wish, and no frame of Opus has 30.
+pub(super) fn packet_duration_ms(codec: Codec, ptime_ms: u8) -> u32 {
     let ptime_ms = u32::from(ptime_ms);
     match codec {
         Codec::Opus => match ptime_ms {

@@ -99,3 +99,125 @@ fn two_opus_frames_in_one_packet() {
     let statistics = harness.statistics();
     assert_eq!((statistics.fec_recovered, statistics.concealed), (1, 1));
 }
+
+/// A harness in which both legs speak `codec`, and the sink wants packets of `ptime_ms`.
+fn same_codec(codec: Codec, ptime_ms: u8) -> Harness {
+    let sink = StreamFormat {
+        ptime_ms,
+        ..format(codec)
+    };
+    Harness::new(&format(codec), &sink)
+}
+
+#[test]
+fn g711_and_l16_of_another_ptime_are_framed_anew_without_a_change() {
+    for (codec, bytes_per_ms, ticks_per_ms) in [(Codec::Pcma, 8, 8), (Codec::L16, 32, 16)] {
+        for (ptime_ms, sink_ptime_ms) in [(30, 20), (20, 40), (20, 10), (10, 30)] {
+            let mut harness = same_codec(codec, sink_ptime_ms);
+            let sent: Vec<u8> = (0..1_200 * bytes_per_ms).map(|n| (n % 251) as u8).collect();
+            let payloads = sent.chunks((ptime_ms * bytes_per_ms) as usize);
+            for (payload, index) in payloads.zip(0u32..) {
+                harness.audio(index as u16, index * ptime_ms * ticks_per_ms, payload);
+                harness.pass(ptime_ms.into());
+            }
+            // The first packet goes as it came: one alone says nothing of the source's framing.
+            let frame_len = usize::from(sink_ptime_ms) * bytes_per_ms as usize;
+            let mut numbers = Vec::new();
+            for (seen, index) in harness.seen.iter().zip(0u32..) {
+                numbers.push(seen.sequence);
+                let ticks = match index {
+                    0 => 0,
+                    n => (ptime_ms + (n - 1) * u32::from(sink_ptime_ms)) * ticks_per_ms,
+                };
+                assert_eq!(seen.ticks, ticks, "{codec:?} {ptime_ms}>{sink_ptime_ms}");
+                if index > 0 {
+                    assert_eq!(seen.payload.len(), frame_len);
+                }
+            }
+            assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
+            let heard: Vec<u8> = harness
+                .seen
+                .iter()
+                .flat_map(|seen| seen.payload.clone())
+                .collect();
+            assert!(heard.len() + frame_len > sent.len());
+            assert_eq!(
+                heard[..],
+                sent[..heard.len()],
+                "{codec:?} {ptime_ms}>{sink_ptime_ms}"
+            );
+            assert_eq!(harness.statistics().concealed, 0);
+        }
+    }
+}
+
+#[test]
+fn opus_is_put_together_and_taken_apart_without_decoding() {
+    let packets = opus_packets(20, 24);
+    let mut joined = same_codec(Codec::Opus, 40);
+    for (packet, index) in packets.iter().zip(0u32..) {
+        joined.audio(index as u16, index * 960, packet);
+        joined.pass(20);
+    }
+    let seen = joined.audio_seen();
+    assert_eq!(
+        seen[..3],
+        [(0, 0, true), (1, 960, false), (2, 2_880, false)]
+    );
+    assert_eq!(seen.len(), 12);
+    assert!(!joined.direction.plan().is_transcode());
+    let joined: Vec<Vec<u8>> = joined.seen.into_iter().map(|seen| seen.payload).collect();
+
+    let mut apart = same_codec(Codec::Opus, 20);
+    for (packet, index) in joined[1..].iter().zip(0u32..) {
+        apart.audio(index as u16, index * 1_920, packet);
+        apart.pass(40);
+    }
+    let ticks: Vec<_> = apart.audio_seen().iter().map(|seen| seen.1).collect();
+    assert_eq!(
+        ticks[..4],
+        [0, 1_920, 2_880, 3_840],
+        "the first went as it came"
+    );
+    // Frame for frame what was encoded, but for the first of all.
+    let frames = |payload: &Vec<u8>| {
+        let frames = codecs::opus::frames(payload).unwrap();
+        frames.map(<[u8]>::to_vec).collect::<Vec<_>>()
+    };
+    let heard: Vec<_> = apart
+        .seen
+        .iter()
+        .flat_map(|seen| frames(&seen.payload))
+        .collect();
+    let sent: Vec<_> = packets[1..].iter().flat_map(frames).collect();
+    assert_eq!(heard[..], sent[..heard.len()]);
+}
+
+#[test]
+fn a_gap_in_joined_opus_keeps_its_place_and_a_frame_that_is_longer_goes_alone() {
+    let packets = opus_packets(20, 12);
+    let mut harness = same_codec(Codec::Opus, 40);
+    for (packet, index) in packets.iter().zip(0u32..) {
+        if index != 6 {
+            harness.audio(index as u16, index * 960, packet);
+        }
+        harness.pass(20);
+    }
+    assert_eq!(
+        harness.audio_seen(),
+        [
+            (0, 0, true),
+            (1, 960, false),
+            (2, 2_880, false),
+            (3, 4_800, false),
+            (5, 6_720, false),
+            (6, 8_640, false),
+        ]
+    );
+    let mut long = same_codec(Codec::Opus, 20);
+    for (packet, index) in opus_packets(60, 5).iter().zip(0u32..) {
+        long.audio(index as u16, index * 2_880, packet);
+    }
+    let ticks: Vec<_> = long.audio_seen().iter().map(|seen| seen.1).collect();
+    assert_eq!(ticks, [0, 2_880, 5_760, 8_640, 11_520]);
+}
