@@ -13,6 +13,7 @@ pub mod media;
 pub mod nat_network;
 pub mod rtp_peer;
 pub mod signalling;
+pub mod sip_peer;
 pub mod soak;
 pub mod socket_relay;
 pub mod softphone_page;
@@ -27,4 +28,12 @@ fn random_u16() -> u16 {
     // Without entropy a fixed start is still valid RTP.
     let _ = getrandom::fill(&mut bytes);
     u16::from_le_bytes(bytes)
+}
+
+/// A random number for tags, branches and nonces.
+fn random_u64() -> u64 {
+    let mut bytes = [0; 8];
+    // Without entropy calls would be mistaken for each other, which a test notices.
+    let _ = getrandom::fill(&mut bytes);
+    u64::from_le_bytes(bytes)
 }

@@ -94,6 +94,12 @@ impl Outgoing {
         });
     }
 
+    /// The payload types of `format` from now on. The codec stays what it is.
+    pub fn renumber(&mut self, format: OutgoingFormat) {
+        self.format.payload_type = format.payload_type;
+        self.format.telephone_event = format.telephone_event;
+    }
+
     /// When the first sample of the speech was spoken, once it was: 20 ms before its packet was due.
     pub fn spoken_at(&self) -> Option<Instant> {
         self.spoken_at

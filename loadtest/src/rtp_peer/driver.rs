@@ -12,7 +12,7 @@ use super::source::Source;
 use super::{RtpPeerConfig, RtpPeerError};
 use crate::audio::Audio;
 use crate::judge::Playback;
-use crate::media::DigitPlan;
+use crate::media::{DigitPlan, OutgoingFormat};
 
 /// The longest datagram that is read.
 const DATAGRAM_BYTES_MAX: usize = 2_048;
@@ -43,6 +43,12 @@ pub(super) enum Wake {
         contents: Vec<u8>,
     },
     Open(SocketAddr),
+    Adopt {
+        remote: SocketAddr,
+        format: Option<OutgoingFormat>,
+        sending: bool,
+        anew: bool,
+    },
     Order(SocketAddr, Order),
     Stop,
 }
@@ -156,6 +162,12 @@ impl Driver {
                 Ok(Wake::Open(remote)) => {
                     self.open(&mut self.shared.sources(), remote, Instant::now())
                 }
+                Ok(Wake::Adopt {
+                    remote,
+                    format,
+                    sending,
+                    anew,
+                }) => self.adopt(remote, format, sending, anew),
                 Ok(Wake::Order(remote, order)) => self.obey(remote, order),
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
@@ -189,6 +201,28 @@ impl Driver {
         {
             sources.push(source);
         }
+    }
+
+    fn adopt(&self, remote: SocketAddr, format: Option<OutgoingFormat>, sending: bool, anew: bool) {
+        let now = Instant::now();
+        let mut sources = self.shared.sources();
+        let known = sources.iter().position(|source| source.remote == remote);
+        if let Some(known) = known.filter(|_| anew)
+            && let Ok(source) = Source::new(remote, &self.config, now)
+        {
+            sources[known] = source;
+        }
+        if sending || anew {
+            self.open(&mut sources, remote, now);
+        }
+        if let Some(source) = sources.iter_mut().find(|source| source.remote == remote) {
+            source.sending = sending;
+            if let Some(format) = format {
+                source.send_in(format);
+            }
+        }
+        drop(sources);
+        self.shared.changed.notify_all();
     }
 
     fn receive(&mut self, port: Port, at: Instant, remote: SocketAddr, contents: &[u8]) {

@@ -259,6 +259,24 @@ impl RtpPeer {
         let _ = self.wakes.send(Wake::Open(remote));
     }
 
+    /// What signalling says about `remote`: it is sent to, or is not, in `format` where that differs from the far end's own.
+    /// `anew` forgets what an earlier call at the same address said.
+    pub fn adopt(
+        &self,
+        remote: SocketAddr,
+        format: Option<OutgoingFormat>,
+        sending: bool,
+        anew: bool,
+    ) {
+        // The driver runs until the peer is dropped.
+        let _ = self.wakes.send(Wake::Adopt {
+            remote,
+            format,
+            sending,
+            anew,
+        });
+    }
+
     /// Says something to `source` from the next frame on.
     ///
     /// # Errors

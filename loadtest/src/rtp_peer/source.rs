@@ -10,7 +10,7 @@ use server::rtp::{
 };
 
 use super::RtpPeerConfig;
-use crate::media::{MediaError, Outgoing, PACKET_MS, ReceivedPacket, Recorder};
+use crate::media::{MediaError, Outgoing, OutgoingFormat, PACKET_MS, ReceivedPacket, Recorder};
 use crate::random_u16;
 
 /// The most packets and reports of one kind that are kept.
@@ -99,6 +99,11 @@ impl Source {
             last_sent: None,
             incoming: None,
         })
+    }
+
+    /// From now on it is sent to in another format; what is being said goes on.
+    pub(super) fn send_in(&mut self, format: OutgoingFormat) {
+        self.outgoing.renumber(format);
     }
 
     /// Keeps an RTP packet by its kind; unknown payload types are kept with the audio and fail the decoder.
