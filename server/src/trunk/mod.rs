@@ -6,6 +6,7 @@ mod ports;
 mod protection;
 mod rtp_leg;
 pub mod sdp;
+pub mod sip;
 
 pub use ports::*;
 pub use rtp_leg::*;
