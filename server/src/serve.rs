@@ -224,6 +224,7 @@ impl Parts {
         }
         let control = ControlInputs {
             config: Arc::clone(&self.settings.config),
+            tls: Arc::clone(&self.settings.tls),
             reload: self.reload,
             shards: links,
             process: self.process,

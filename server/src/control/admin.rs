@@ -9,6 +9,7 @@
 //! | `GET /v1/calls` `?tenant_id= &ended=true &limit=` | live calls, or the records of recent ones, latest first |
 //! | `GET /v1/calls/{call_sid}` | the live call, or its record |
 //! | `DELETE /v1/calls/{call_sid}` | 202: its shard was told to end it |
+//! | `POST /v1/calls/{call_sid}/transfer` `{"to"}` or `{"call_sid"}` | 202: its SIP far end was asked to call somebody else |
 //! | `POST /v1/reload` | what was taken of both files, or 422 with all that is wrong in them |
 //! | `GET /v1/events` `?tenant_id=` | Server-Sent Events, one CallEvent each |
 
@@ -20,6 +21,7 @@ mod events;
 #[cfg(debug_assertions)]
 mod faults;
 mod reload;
+mod transfer;
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -79,6 +81,7 @@ fn router(context: AdminContext) -> Router {
         .route("/metrics", get(metrics))
         .route("/v1/calls", get(calls::list))
         .route("/v1/calls/{call_sid}", get(calls::show).delete(calls::end))
+        .route("/v1/calls/{call_sid}/transfer", post(transfer::transfer))
         .route("/v1/events", get(events::stream))
         .route("/v1/reload", post(reload::reload));
     #[cfg(debug_assertions)]

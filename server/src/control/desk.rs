@@ -20,6 +20,7 @@ use crate::call::{CallEvent, EventType};
 use crate::config::GatewayConfig;
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::id::{CallSid, TenantId, TrunkId};
+use crate::trunk::sip::trunk_line::TrunkHealth;
 use rate::Rate;
 use tokens::UsedTokens;
 
@@ -64,6 +65,10 @@ desk_refusals! {
     TenantRate = "tenant_rate",
     /// The trunk's `channel_limit`.
     TrunkChannels = "trunk_channels",
+    /// The trunk does not answer, or is not registered.
+    TrunkDown = "trunk_down",
+    /// Too many calls over the trunk failed one after the other.
+    TrunkBreaker = "trunk_breaker",
     /// The call has its slot already.
     CallExists = "call_exists",
     /// [`LIVE_CALLS_MAX`].
@@ -91,6 +96,8 @@ pub struct Desk {
     trunks: HashMap<TrunkId, TrunkLimits>,
     tenant_use: HashMap<TenantId, TenantUse>,
     trunk_use: HashMap<TrunkId, u32>,
+    /// Trunks that calls may not go over now.
+    unhealthy: HashMap<TrunkId, TrunkHealth>,
     tokens: UsedTokens,
     calls: BTreeMap<CallSid, LiveCall>,
     refusals: [u64; DeskRefusal::ALL.len()],
@@ -124,6 +131,7 @@ impl Desk {
             trunks: HashMap::new(),
             tenant_use: HashMap::new(),
             trunk_use: HashMap::new(),
+            unhealthy: HashMap::new(),
             tokens: UsedTokens::default(),
             calls: BTreeMap::new(),
             refusals: [0; DeskRefusal::ALL.len()],
@@ -160,6 +168,19 @@ impl Desk {
         let tenants = &self.tenants;
         self.tenant_use
             .retain(|tenant_id, used| used.calls > 0 || tenants.contains_key(tenant_id));
+        let trunks = &self.trunks;
+        self.unhealthy
+            .retain(|trunk_id, _| trunks.contains_key(trunk_id));
+    }
+
+    /// Whether calls may go over a trunk.
+    pub fn set_health(&mut self, trunk_id: TrunkId, health: TrunkHealth) {
+        match health {
+            TrunkHealth::Up => self.unhealthy.remove(&trunk_id),
+            TrunkHealth::Down(_) | TrunkHealth::BreakerOpen => {
+                self.unhealthy.insert(trunk_id, health)
+            }
+        };
     }
 
     /// From now on every new call is refused.
@@ -206,6 +227,41 @@ impl Desk {
     /// # Errors
     /// The limit, unknown trunk or drain that stands against it.
     pub fn open_call(
+        &mut self,
+        now: Instant,
+        call_sid: CallSid,
+        tenant_id: &TenantId,
+        trunk_id: &TrunkId,
+    ) -> Result<(), Refusal> {
+        let refusal = match self.unhealthy.get(trunk_id) {
+            None | Some(TrunkHealth::Up) => None,
+            Some(TrunkHealth::Down(why)) => {
+                let message = format!("trunk {trunk_id} is down: {why}");
+                let cause = Q850Cause::NETWORK_OUT_OF_ORDER;
+                Some((DeskRefusal::TrunkDown, message, cause))
+            }
+            Some(TrunkHealth::BreakerOpen) => {
+                let message =
+                    format!("too many calls over trunk {trunk_id} failed one after the other");
+                Some((DeskRefusal::TrunkBreaker, message, Q850Cause::NO_CIRCUIT))
+            }
+        };
+        let is_owned = self
+            .trunks
+            .get(trunk_id)
+            .is_some_and(|trunk| trunk.tenant_id == *tenant_id);
+        if let Some((reason, message, cause)) = refusal.filter(|_| is_owned) {
+            let refusal = Refusal::new(RefusalCode::Limit, Fault::Trunk, message).with_cause(cause);
+            return Err(self.refuse(reason, refusal));
+        }
+        self.open_incoming_call(now, call_sid, tenant_id, trunk_id)
+    }
+
+    /// As [`Desk::open_call`], for a call that came over the trunk: it works, whatever its keepalive says.
+    ///
+    /// # Errors
+    /// As [`Desk::open_call`].
+    pub fn open_incoming_call(
         &mut self,
         now: Instant,
         call_sid: CallSid,

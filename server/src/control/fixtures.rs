@@ -21,7 +21,8 @@ use tokio::sync::mpsc;
 use super::admin::AdminListener;
 use super::links::ShardLink;
 use super::reload::ReloadSource;
-use super::thread::{ControlError, ControlInputs, Requests, serve};
+use super::state::ControlState;
+use super::thread::{ControlError, ControlInputs, Requests, now, serve};
 use crate::call::rings::{AskId, Question, ToControl, ToShard};
 use crate::call::{CallEvent, CallRecord, CallStatus, EventType};
 use crate::config::{
@@ -94,6 +95,23 @@ pub(super) fn config() -> GatewayConfig {
     };
     set_trunk(&mut config, "acme", "desk-phone", 1000, desk_phone);
     config
+}
+
+/// TLS that no handshake succeeds with.
+pub(super) fn no_certificate() -> Arc<rustls::ServerConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let names = rustls::server::ResolvesServerCertUsingSni::new();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(names));
+    Arc::new(config)
+}
+
+/// The state of a gateway with `config`.
+pub(super) fn state_of(config: GatewayConfig, shards: u16) -> ControlState {
+    ControlState::new(now(), &Arc::new(config), shards, [7; 32])
 }
 
 /// A source whose files are not there.
@@ -233,6 +251,7 @@ impl Running {
         let (links, ends) = (0..shard_count).map(|_| shard_ring()).unzip();
         let inputs = ControlInputs {
             config: Arc::new(config),
+            tls: no_certificate(),
             reload: no_files(),
             shards: links,
             process: Arc::clone(&process),

@@ -10,6 +10,7 @@ use codecs::simd::Simd;
 use super::links::LinkMetrics;
 use super::state::ControlState;
 use crate::metrics::{ConnectionRefusal, DropReason, ProcessState, ShardMetrics};
+use crate::trunk::sip::trunk_line::TrunkHealth;
 
 /// All that is shown at once.
 #[derive(Debug)]
@@ -47,19 +48,39 @@ pub struct ControlFigures {
     events: Vec<(&'static str, u64)>,
     refusals: Vec<(&'static str, u64)>,
     reloads: Vec<(&'static str, u64)>,
+    waiting_sessions: usize,
+    sip_legs: usize,
+    sip_transactions: usize,
+    sip_discards: Vec<(&'static str, u64)>,
+    /// Per SIP trunk: its name, and whether calls may go over it.
+    sip_trunks: Vec<(String, bool)>,
 }
 
 impl ControlFigures {
     /// The figures of `state` now.
     pub fn of(state: &mut ControlState) -> Self {
+        let (event_subscribers, subscribers_closed) = {
+            let events = state.events();
+            (events.subscriber_count(), events.closed_too_slow())
+        };
+        let events = state.events().told().collect();
+        let sip = state.signalling().sip();
+        let counters = sip.counters();
+        let mut sip_discards = vec![
+            ("malformed", counters.malformed),
+            ("stranger", counters.strangers),
+            ("panic", counters.panics),
+        ];
+        let discards = state.sip_discards().iter();
+        sip_discards.extend(discards.map(|(reason, count)| (reason.name(), *count)));
         Self {
             live_calls: state.desk().live_call_count(),
             used_tokens: state.desk().used_token_count(),
             call_records: state.archive().len(),
             events_missing: state.events_missing(),
-            event_subscribers: state.events().subscriber_count(),
-            subscribers_closed: state.events().closed_too_slow(),
-            events: state.events().told().collect(),
+            event_subscribers,
+            subscribers_closed,
+            events,
             refusals: state
                 .desk()
                 .refusals()
@@ -68,6 +89,14 @@ impl ControlFigures {
             reloads: state
                 .reloads()
                 .map(|(result, count)| (result.as_str(), count))
+                .collect(),
+            waiting_sessions: state.waiting_session_count(),
+            sip_legs: sip.leg_count(),
+            sip_transactions: sip.transaction_count(),
+            sip_discards,
+            sip_trunks: sip
+                .health()
+                .map(|(trunk_id, health)| (trunk_id.to_string(), health == TrunkHealth::Up))
                 .collect(),
         }
     }
@@ -416,12 +445,52 @@ fn render_control(page: &mut Page, sources: &Sources<'_>) {
         "Records of ended calls that are kept in memory.",
         control.call_records,
     );
+    render_sip(page, control);
     page.figure(
         "admin_connections",
         Kind::Gauge,
         "Open connections to the admin window, this one included.",
         sources.admin_connections,
     );
+}
+
+fn render_sip(page: &mut Page, control: &ControlFigures) {
+    page.figure(
+        "waiting_sessions",
+        Kind::Gauge,
+        "Browser sessions that can be called now.",
+        control.waiting_sessions,
+    );
+    page.figure(
+        "sip_legs",
+        Kind::Gauge,
+        "SIP legs that live, those that only wait for an answer to their BYE included.",
+        control.sip_legs,
+    );
+    page.figure(
+        "sip_transactions",
+        Kind::Gauge,
+        "SIP transactions that live; each lingers up to 32 s.",
+        control.sip_transactions,
+    );
+    let name = "sip_discarded_total";
+    page.family(
+        name,
+        Kind::Counter,
+        "SIP messages and connections that came to nothing, by reason.",
+    );
+    for (reason, count) in &control.sip_discards {
+        page.sample(name, &[("reason", reason)], count);
+    }
+    let name = "sip_trunk_up";
+    page.family(
+        name,
+        Kind::Gauge,
+        "Whether calls may go over a SIP trunk: it answers, is registered, and its circuit breaker is closed.",
+    );
+    for (trunk_id, is_up) in &control.sip_trunks {
+        page.sample(name, &[("trunk_id", trunk_id)], u8::from(*is_up));
+    }
 }
 
 fn render_process(page: &mut Page, sources: &Sources<'_>) {

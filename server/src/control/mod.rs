@@ -23,14 +23,18 @@ pub mod desk;
 pub mod events;
 #[cfg(test)]
 mod fixtures;
+mod incoming;
 pub mod links;
 pub mod metrics;
 pub mod reload;
 pub mod shutdown;
 pub mod signalling;
+mod sip_driver;
 pub mod sip_transport;
 pub mod state;
 pub mod thread;
+mod waiting;
+mod webhook;
 
 pub use admin::AdminListener;
 pub use links::ShardLink;

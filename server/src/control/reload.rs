@@ -11,7 +11,7 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::admin::AdminToken;
 use super::state::ControlState;
-use super::thread::lock;
+use super::thread::{lock, now};
 use crate::config::{ConfigError, ConfigFiles, Effective, Loaded};
 use crate::settings::{Settings, SettingsError, waiting_for_restart};
 
@@ -138,7 +138,7 @@ impl Reloading {
         let config = Arc::clone(&settings.config);
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) =
             config.admin.token.as_ref().map(AdminToken::new);
-        lock(&self.state).reload(&Arc::new(settings));
+        lock(&self.state).reload(now(), &Arc::new(settings));
         Ok(Taken {
             result: ReloadResult::Ok.as_str(),
             tenants: config.tenants.len(),

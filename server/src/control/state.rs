@@ -4,23 +4,34 @@
 //! exactly one CREATE and one HANGUP_COMPLETE per call: what breaks it is counted and not told.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shards::ShardIndex;
+use shards::owner::owner;
 
 use super::archive::Archive;
 use super::desk::{Desk, LiveCall};
 use super::events::EventFanOut;
+use super::incoming::{self, Announcements, Decision, IncomingRefusal};
 use super::reload::ReloadResult;
-use super::signalling::Signalling;
+use super::signalling::{Resolve, Signalling, SignallingNews};
+use super::sip_transport::Discard;
+use super::waiting::WaitingSessions;
 use crate::call::q850::Q850Cause;
-use crate::call::rings::{Question, ToControl, ToShard};
-use crate::call::{CallEvent, CallRecord};
-use crate::config::GatewayConfig;
+use crate::call::rings::{IncomingCall, IncomingTarget, Question, ToControl, ToShard};
+use crate::call::{CallAccount, CallEvent, CallIdentity, CallMachine, CallRecord, HangupReason};
+use crate::config::{GatewayConfig, TrunkKind};
 use crate::fault::{Fault, Refusal};
-use crate::id::{CallSid, TenantId, UnixMillis};
+use crate::id::{CallSid, TenantId, TrunkId, UnixMillis};
 use crate::settings::Settings;
+use crate::trunk::sip::agent::{IncomingInvite, Received, TransferTarget};
+use crate::trunk::sip::cause;
+use crate::trunk::sip::flow::Transmit;
+use crate::trunk::sip::message::StatusCode;
+use crate::trunk::sip::tokens::Tokens;
+use crate::trunk::sip::trunk_line::Target;
 
 /// Now, on the two clocks that calls are measured by.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +47,16 @@ pub struct Now {
 pub struct ControlState {
     desk: Desk,
     signalling: Signalling,
+    config: Arc<GatewayConfig>,
+    /// The certificate that a reload brought.
+    tls: Option<Arc<rustls::ServerConfig>>,
+    announcements: Announcements,
+    waiting: WaitingSessions,
+    /// Names of incoming calls.
+    call_names: Tokens,
+    resolves: VecDeque<Resolve>,
+    sip_discards: Vec<(Discard, u64)>,
+    webhooks: VecDeque<IncomingWebhook>,
     events: EventFanOut,
     archive: Archive,
     /// At most a few messages per handled one; the caller polls until it is empty.
@@ -46,17 +67,51 @@ pub struct ControlState {
     reloads: [u64; ReloadResult::ALL.len()],
 }
 
+/// A webhook that is to be told of an incoming call (`NOTIFY_AND_HANGUP`).
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct IncomingWebhook {
+    /// Where.
+    #[serde(skip)]
+    pub url: String,
+    /// Always `incoming_call`.
+    pub event: &'static str,
+    /// The call, as its CallEvents name it.
+    pub call_sid: CallSid,
+    /// Whose trunk.
+    pub tenant_id: TenantId,
+    /// Over which trunk.
+    pub trunk_id: TrunkId,
+    /// Who called.
+    pub from: String,
+    /// The number that was called.
+    pub to: String,
+    /// Unix ms.
+    pub timestamp_ms: i64,
+}
+
+/// Webhooks that may wait; those beyond are not told.
+const WEBHOOKS_MAX: usize = 1024;
+
 /// A call that is not live here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no live call {0}")]
 pub struct NoSuchCall(pub CallSid);
 
 impl ControlState {
-    /// The state at start, of a gateway with so many shards.
-    pub fn new(config: &GatewayConfig, shards: u16) -> Self {
+    /// The state at start, of a gateway with so many shards. `seed` is random.
+    pub fn new(now: Now, config: &Arc<GatewayConfig>, shards: u16, seed: [u8; 32]) -> Self {
+        let mut call_names = Tokens::new(seed);
         Self {
             desk: Desk::new(config),
-            signalling: Signalling::new(config),
+            signalling: Signalling::new(now.instant, config, call_names.bytes()),
+            config: Arc::clone(config),
+            tls: None,
+            announcements: Announcements::read(config),
+            waiting: WaitingSessions::default(),
+            call_names,
+            resolves: VecDeque::new(),
+            sip_discards: Discard::ALL.map(|reason| (reason, 0)).into(),
+            webhooks: VecDeque::new(),
             events: EventFanOut::default(),
             archive: Archive::default(),
             outbox: VecDeque::new(),
@@ -68,10 +123,13 @@ impl ControlState {
     }
 
     /// Takes new tenants, limits and trunks, and has the shards take them; live calls go on.
-    pub fn reload(&mut self, settings: &Arc<Settings>) {
+    pub fn reload(&mut self, now: Now, settings: &Arc<Settings>) {
         let config = &settings.config;
         self.desk.reconfigure(config);
-        self.signalling.reconfigure(config);
+        self.signalling.reconfigure(now.instant, config);
+        self.announcements = Announcements::read(config);
+        self.config = Arc::clone(config);
+        self.tls = Some(Arc::clone(&settings.tls));
         self.drain_timeout = drain_timeout(config);
         for shard in (0..self.shards).map(ShardIndex) {
             let message = ToShard::Reload(Arc::clone(settings));
@@ -105,37 +163,279 @@ impl ControlState {
             ToControl::Event(event) => self.handle_event(&event),
             ToControl::Ended(record) => self.handle_end(Arc::from(record)),
             ToControl::Release(call_sid) => self.handle_release(now, call_sid),
-            ToControl::TrunkDial(dial) => self.signalling.handle_dial(&dial),
-            // Neither an echo nor a fixed RTP peer has anybody to tell.
-            ToControl::TrunkHangup { .. }
-            | ToControl::TrunkHold { .. }
-            | ToControl::TrunkAccept { .. }
-            | ToControl::TrunkDigits { .. } => {}
-            // Nobody calls yet.
-            ToControl::Waiting(_) | ToControl::NotWaiting(_) => {}
+            ToControl::TrunkDial(dial) => self.signalling.handle_dial(now.instant, &dial),
+            ToControl::TrunkHangup { call_sid, cause } => {
+                self.signalling.handle_hang_up(now.instant, call_sid, cause);
+            }
+            ToControl::TrunkHold { call_sid, hold } => {
+                self.signalling.handle_hold(now.instant, call_sid, hold);
+            }
+            ToControl::TrunkAccept {
+                call_sid,
+                local_rtp,
+                early,
+            } => self
+                .signalling
+                .handle_accept(now.instant, call_sid, local_rtp, early),
+            ToControl::TrunkDigits {
+                call_sid,
+                digits,
+                duration_ms,
+            } => self
+                .signalling
+                .handle_digits(now.instant, call_sid, &digits, duration_ms),
+            ToControl::Waiting(session) => self.waiting.add(*session),
+            ToControl::NotWaiting(session) => self.waiting.remove(session),
         }
-        while let Some((call_sid, progress)) = self.signalling.poll_progress() {
-            let message = ToShard::Trunk(call_sid, progress);
-            self.outbox.push_back((call_sid.shard(), message));
+        self.settle(now);
+    }
+
+    /// A SIP message came.
+    pub fn handle_sip_message(&mut self, now: Now, received: &Received<'_>) {
+        self.signalling.handle_sip_message(now.instant, received);
+        self.settle(now);
+    }
+
+    /// The addresses of a SIP trunk, or why there are none.
+    pub fn handle_resolved(
+        &mut self,
+        now: Now,
+        trunk_id: &TrunkId,
+        found: Result<Vec<Target>, String>,
+    ) {
+        self.signalling
+            .handle_resolved(now.instant, trunk_id, found);
+        self.settle(now);
+    }
+
+    /// What was sent there over a stream did not arrive.
+    pub fn handle_unreachable(&mut self, now: Now, remote: SocketAddr) {
+        self.signalling.handle_unreachable(now.instant, remote);
+        self.settle(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.signalling.handle_timeout(now.instant);
+        self.settle(now);
+    }
+
+    /// Sends a live call's far end elsewhere, for an operator.
+    ///
+    /// # Errors
+    /// Why it can't be asked.
+    pub fn transfer(
+        &mut self,
+        now: Now,
+        call_sid: CallSid,
+        to: &TransferTarget,
+    ) -> Result<(), String> {
+        let asked = self.signalling.handle_transfer(now.instant, call_sid, to);
+        self.settle(now);
+        asked
+    }
+
+    /// The next SIP message to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.signalling.poll_transmit()
+    }
+
+    /// The next hosts to look up.
+    pub fn poll_resolve(&mut self) -> Option<Resolve> {
+        self.resolves.pop_front()
+    }
+
+    /// The next webhook to tell.
+    pub fn poll_webhook(&mut self) -> Option<IncomingWebhook> {
+        self.webhooks.pop_front()
+    }
+
+    /// Trunk signalling, to be counted.
+    pub fn signalling(&self) -> &Signalling {
+        &self.signalling
+    }
+
+    /// What the SIP sockets threw away so far, by reason.
+    pub fn sip_discards(&self) -> &[(Discard, u64)] {
+        &self.sip_discards
+    }
+
+    /// Notes what the SIP sockets threw away so far.
+    pub fn set_sip_discards(&mut self, discards: impl Iterator<Item = (Discard, u64)>) {
+        self.sip_discards.clear();
+        self.sip_discards.extend(discards);
+    }
+
+    /// The certificate that a reload has brought since it was asked last.
+    pub fn take_tls(&mut self) -> Option<Arc<rustls::ServerConfig>> {
+        self.tls.take()
+    }
+
+    /// The configuration that new calls follow.
+    pub fn config(&self) -> &Arc<GatewayConfig> {
+        &self.config
+    }
+
+    /// Pages that can be called.
+    pub fn waiting_session_count(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Follows what came of an input until nothing is left to follow.
+    fn settle(&mut self, now: Now) {
+        loop {
+            if let Some((call_sid, progress)) = self.signalling.poll_progress() {
+                let message = ToShard::Trunk(call_sid, progress);
+                self.outbox.push_back((call_sid.shard(), message));
+                continue;
+            }
+            match self.signalling.poll_news() {
+                Some(SignallingNews::Incoming(invite)) => self.handle_incoming(now, invite),
+                Some(SignallingNews::Resolve(resolve)) => self.resolves.push_back(resolve),
+                Some(SignallingNews::Health(trunk_id, health)) => {
+                    tracing::info!(%trunk_id, ?health, "a trunk's health has changed");
+                    self.desk.set_health(trunk_id, health);
+                }
+                Some(SignallingNews::Transferred(call_sid, outcome)) => {
+                    tracing::info!(%call_sid, shard = call_sid.shard().0, ?outcome, "a transfer is over");
+                }
+                None => break,
+            }
+        }
+    }
+
+    /// Somebody calls over a SIP trunk.
+    fn handle_incoming(&mut self, now: Now, invite: IncomingInvite) {
+        let config = Arc::clone(&self.config);
+        let trunk = config.trunks.get(&invite.trunk_id);
+        let tenant = trunk.and_then(|trunk| config.tenants.get(&trunk.tenant_id));
+        let (Some(trunk), Some(tenant)) = (trunk, tenant) else {
+            // A reload took the trunk away in this very moment.
+            let (status, cause) = (StatusCode(480), Q850Cause::TEMPORARY_FAILURE);
+            return self
+                .signalling
+                .refuse_incoming(now.instant, invite.leg, status, cause);
+        };
+        let TrunkKind::Sip(sip) = &trunk.kind else {
+            return;
+        };
+        let decision = incoming::decide(
+            tenant,
+            &invite.trunk_id,
+            sip,
+            &invite.to,
+            &mut self.waiting,
+            &self.announcements,
+        );
+        let shard = match &decision {
+            Decision::Take(IncomingTarget::Session(session)) => session.shard,
+            _ => owner(tenant.tenant_id.as_str(), self.shards),
+        };
+        let call_sid = CallSid::new(shard, self.call_names.bytes());
+        let opened = match decision {
+            Decision::Refuse(refused) => Err(refused),
+            Decision::Take(target) => self
+                .desk
+                .open_incoming_call(now.instant, call_sid, &tenant.tenant_id, &invite.trunk_id)
+                .map(|()| target)
+                .map_err(|refusal| IncomingRefusal {
+                    status: cause::status_of(refusal.cause),
+                    refusal,
+                    webhook_url: None,
+                }),
+        };
+        match opened {
+            Ok(target) => {
+                let rings = matches!(target, IncomingTarget::Session(_));
+                self.signalling
+                    .take_incoming(now.instant, invite.leg, call_sid, rings);
+                let call = IncomingCall {
+                    call_sid,
+                    tenant_id: tenant.tenant_id.clone(),
+                    trunk_id: invite.trunk_id,
+                    from: invite.from,
+                    to: invite.to,
+                    target,
+                };
+                self.outbox
+                    .push_back((shard, ToShard::Incoming(Box::new(call))));
+            }
+            Err(refused) => self.refuse_incoming(now, call_sid, &tenant.tenant_id, invite, refused),
+        }
+    }
+
+    /// A refused call is told like any other: CREATE and HANGUP_COMPLETE.
+    fn refuse_incoming(
+        &mut self,
+        now: Now,
+        call_sid: CallSid,
+        tenant_id: &TenantId,
+        invite: IncomingInvite,
+        refused: IncomingRefusal,
+    ) {
+        let IncomingRefusal {
+            status,
+            refusal,
+            webhook_url,
+        } = refused;
+        self.signalling
+            .refuse_incoming(now.instant, invite.leg, status, refusal.cause);
+        tracing::info!(%call_sid, %tenant_id, trunk_id = %invite.trunk_id, status = status.0,
+            fault = refusal.fault.as_str(), reason = refusal.message, "incoming call refused");
+        if let Some(url) = webhook_url
+            && self.webhooks.len() < WEBHOOKS_MAX
+        {
+            self.webhooks.push_back(IncomingWebhook {
+                url,
+                event: "incoming_call",
+                call_sid,
+                tenant_id: tenant_id.clone(),
+                trunk_id: invite.trunk_id.clone(),
+                from: invite.from,
+                to: invite.to,
+                timestamp_ms: now.unix.0,
+            });
+        }
+        let identity = CallIdentity {
+            call_sid,
+            tenant_id: tenant_id.clone(),
+            trunk_id: invite.trunk_id,
+            client_id: String::new(),
+        };
+        let (mut machine, created) = CallMachine::create(identity, now.unix);
+        self.handle_event(&created);
+        if let Some(record) = machine.end(
+            now.unix,
+            HangupReason::from(refusal),
+            CallAccount::default(),
+        ) {
+            self.handle_end(Arc::new(record));
         }
     }
 
     /// Tells the ends that a dead shard can't tell any more. Returns how many calls it had.
     pub fn handle_shard_death(&mut self, now: Now, shard: ShardIndex) -> usize {
         let lost = self.desk.shard_died(shard);
+        self.waiting.shard_died(shard);
         for call in &lost {
             tracing::error!(
                 call_sid = %call.call_sid, tenant_id = %call.tenant_id, shard = shard.0,
                 "the call ended with its shard"
             );
             self.tell_untold(now, call, "the shard of this call ended before it");
+            let cause = Q850Cause::TEMPORARY_FAILURE;
+            self.signalling
+                .handle_hang_up(now.instant, call.call_sid, cause);
         }
+        self.settle(now);
         lost.len()
     }
 
     /// Refuses every new call from now on.
-    pub fn begin_drain(&mut self) {
+    pub fn begin_drain(&mut self, now: Now) {
         self.desk.begin_drain();
+        self.signalling.begin_drain(now.instant);
+        self.settle(now);
     }
 
     /// Has its shard end one live call, for an operator. A repetition says nothing to the shard.

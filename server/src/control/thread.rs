@@ -17,6 +17,7 @@ use super::admin::{AdminContext, AdminListener, AdminServer, AdminToken};
 use super::links::{Received, ShardLink, ShardLinks};
 use super::reload::{ReloadSource, Reloading};
 use super::shutdown::{Remaining, Shutdown, Step};
+use super::sip_driver::SipDriver;
 use super::state::{ControlState, Now};
 use crate::call::rings::ToShard;
 use crate::config::GatewayConfig;
@@ -39,6 +40,8 @@ const ADMIN_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct ControlInputs {
     /// Tenants, trunks, admin token and drain timeout.
     pub config: Arc<GatewayConfig>,
+    /// The gateway's certificate, for SIP over TLS.
+    pub tls: Arc<rustls::ServerConfig>,
     /// Where they are read from again.
     pub reload: ReloadSource,
     /// One link per shard, by index.
@@ -55,6 +58,14 @@ pub enum ControlError {
     /// The admin window's address is taken or not ours.
     #[error("[admin] listen = \"{address}\": {source}")]
     AdminBind {
+        /// As configured.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A SIP trunk's address is taken or not ours.
+    #[error("[[trunks]] internal_sip_ip and source_pbx_port = \"{address}\": {source}")]
+    SipBind {
         /// As configured.
         address: SocketAddr,
         /// What the kernel said.
@@ -80,7 +91,7 @@ impl ControlError {
     /// Who has to change something.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::AdminBind { .. } => Fault::Config,
+            Self::AdminBind { .. } | Self::SipBind { .. } => Fault::Config,
             Self::Runtime { .. } | Self::ShardDied(_) | Self::ShardsDidNotStop(_) => Fault::Us,
         }
     }
@@ -121,7 +132,19 @@ pub async fn serve(inputs: ControlInputs, mut requests: Requests) -> Result<(), 
     let links = ShardLinks::new(inputs.shards);
     // Start-up makes at most 65 536 shards: an index is 16 bits wide.
     let shards = links.shards().count() as u16;
-    let state = Arc::new(Mutex::new(ControlState::new(&inputs.config, shards)));
+    let mut sip = SipDriver::bind(&inputs.config, &inputs.tls).map_err(|(listen, source)| {
+        ControlError::SipBind {
+            address: listen.address,
+            source,
+        }
+    })?;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| ControlError::Runtime {
+        what: "asking the kernel for random bytes",
+        source: io::Error::other(error),
+    })?;
+    let state = ControlState::new(now(), &inputs.config, shards, seed);
+    let state = Arc::new(Mutex::new(state));
     let token = inputs.config.admin.token.as_ref().map(AdminToken::new);
     let token = Arc::new(Mutex::new(token));
     let reloading = Reloading::new(inputs.reload, Arc::clone(&state), Arc::clone(&token));
@@ -137,7 +160,7 @@ pub async fn serve(inputs: ControlInputs, mut requests: Requests) -> Result<(), 
         .map_err(runtime_error("starting the admin window"))?;
     let mut control = ControlLoop {
         links,
-        state,
+        state: Arc::clone(&state),
         process: inputs.process,
         shutdown: Shutdown::new(Duration::from_secs(
             inputs.config.server.drain_timeout_s.into(),
@@ -159,11 +182,15 @@ pub async fn serve(inputs: ControlInputs, mut requests: Requests) -> Result<(), 
                 // How it ends is logged and counted.
                 tokio::spawn(async move { reloading.reload().await.is_ok() });
             }
+            input = sip.receive() => {
+                sip.handle(now(), &mut lock(&state), input);
+                idle_turns = 0;
+            }
             () = tokio::time::sleep(pause) => {}
         }
         idle_turns = idle_turns.saturating_add(1);
         for _ in 0..TURNS_MAX {
-            match control.turn() {
+            match control.turn(&mut sip) {
                 Turn::Idle => break,
                 Turn::Worked => {
                     idle_turns = 0;
@@ -220,7 +247,7 @@ enum Turn {
 
 impl ControlLoop {
     /// Reads a batch of each ring, sends what came of it, and takes the steps towards the end that are due.
-    fn turn(&mut self) -> Turn {
+    fn turn(&mut self, sip: &mut SipDriver) -> Turn {
         let now = now();
         let state = Arc::clone(&self.state);
         let mut state = lock(&state);
@@ -242,6 +269,9 @@ impl ControlLoop {
                 Received::LastOfAll => self.handle_gone(now, shard, &mut state),
             }
         }
+        state.handle_timeout(now);
+        sip.flush(now, &mut state);
+        self.send_all(&mut state);
         loop {
             let remaining = Remaining {
                 calls: state.desk().live_call_count(),
@@ -284,7 +314,7 @@ impl ControlLoop {
         );
         match step {
             Step::Drain => {
-                self.refuse_new(state);
+                self.refuse_new(now, state);
                 self.tell_all(|| ToShard::Drain);
             }
             Step::EndCalls => {
@@ -292,7 +322,7 @@ impl ControlLoop {
                 self.send_all(state);
             }
             Step::Stop => {
-                self.refuse_new(state);
+                self.refuse_new(now, state);
                 self.tell_all(|| ToShard::Stop);
             }
             Step::Finish => {
@@ -304,9 +334,9 @@ impl ControlLoop {
         }
     }
 
-    fn refuse_new(&self, state: &mut ControlState) {
+    fn refuse_new(&self, now: Now, state: &mut ControlState) {
         self.process.draining.store(true, Ordering::Relaxed);
-        state.begin_drain();
+        state.begin_drain(now);
     }
 
     fn tell_all(&mut self, message: impl Fn() -> ToShard) {

@@ -115,7 +115,7 @@ pub(super) async fn end(
     Ok((StatusCode::ACCEPTED, Json(ending)).into_response())
 }
 
-fn call_sid_of(path: Result<Path<CallSid>, PathRejection>) -> Result<CallSid, Problem> {
+pub(super) fn call_sid_of(path: Result<Path<CallSid>, PathRejection>) -> Result<CallSid, Problem> {
     match path {
         Ok(Path(call_sid)) => Ok(call_sid),
         Err(rejection) => Err(Problem::malformed(rejection.body_text())),

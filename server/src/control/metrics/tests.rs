@@ -3,7 +3,7 @@
     reason = "a test that cannot go on ends with a panic"
 )]
 
-use super::super::fixtures::config;
+use super::super::fixtures::{config, state_of};
 use super::*;
 use crate::metrics::Gauge;
 
@@ -64,7 +64,7 @@ const FAMILIES: &[&str] = &[
 ];
 
 fn page(shards: &[ShardSource<'_>]) -> String {
-    let mut state = ControlState::new(&config(), 1);
+    let mut state = state_of(config(), 1);
     render(&Sources {
         shards,
         process: &ProcessState::default(),

@@ -10,13 +10,16 @@ use crate::call::TrunkMedia;
 use crate::config::{CodecName, EchoCodec};
 
 fn dial(signalling: &mut Signalling, name: &str, local_rtp: Option<&str>) -> TrunkProgress {
-    signalling.handle_dial(&TrunkDial {
-        call_sid: call(0, 1),
-        trunk_id: trunk(name),
-        to: "+15550100".to_owned(),
-        from: "page".to_owned(),
-        local_rtp: local_rtp.map(|address| address.parse().unwrap()),
-    });
+    signalling.handle_dial(
+        Instant::now(),
+        &TrunkDial {
+            call_sid: call(0, 1),
+            trunk_id: trunk(name),
+            to: "+15550100".to_owned(),
+            from: "page".to_owned(),
+            local_rtp: local_rtp.map(|address| address.parse().unwrap()),
+        },
+    );
     let (call_sid, progress) = signalling.poll_progress().unwrap();
     assert_eq!(call_sid, call(0, 1));
     assert!(signalling.poll_progress().is_none());
@@ -32,7 +35,7 @@ fn refusal(progress: TrunkProgress) -> Refusal {
 
 #[test]
 fn an_echo_answers_at_once_with_its_codec() {
-    let mut signalling = Signalling::new(&config());
+    let mut signalling = Signalling::new(Instant::now(), &config(), [0; 32]);
     let progress = dial(&mut signalling, "echo", None);
     assert!(matches!(
         progress,
@@ -52,7 +55,7 @@ fn a_fixed_peer_answers_at_once_in_the_trunks_first_codec() {
         let mut config = config();
         let desk_phone = config.trunks.get_mut(&trunk("desk-phone")).unwrap();
         Arc::make_mut(desk_phone).codec_preferences = vec![name, CodecName::Pcmu];
-        let mut signalling = Signalling::new(&config);
+        let mut signalling = Signalling::new(Instant::now(), &config, [0; 32]);
         let progress = dial(&mut signalling, "desk-phone", Some("192.0.2.1:16384"));
         let TrunkProgress::Answered(TrunkMedia::Rtp(media)) = progress else {
             panic!("an answer was due, not {progress:?}");
@@ -75,7 +78,7 @@ fn a_fixed_peer_answers_at_once_in_the_trunks_first_codec() {
 fn what_can_not_be_dialled_fails_and_says_whose_fault_it_is() {
     let mut config = config();
     set_trunk(&mut config, "acme", "carrier", 10, TrunkKind::WebSocket);
-    let mut signalling = Signalling::new(&config);
+    let mut signalling = Signalling::new(Instant::now(), &config, [0; 32]);
     let unknown = refusal(dial(&mut signalling, "no-such", None));
     assert_eq!(
         (unknown.code, unknown.fault),
@@ -93,7 +96,7 @@ fn what_can_not_be_dialled_fails_and_says_whose_fault_it_is() {
 #[test]
 fn a_reload_brings_new_trunks() {
     let mut config = config();
-    let mut signalling = Signalling::new(&config);
+    let mut signalling = Signalling::new(Instant::now(), &config, [0; 32]);
     set_trunk(
         &mut config,
         "acme",
@@ -101,7 +104,7 @@ fn a_reload_brings_new_trunks() {
         1,
         TrunkKind::Echo(EchoCodec::Same),
     );
-    signalling.reconfigure(&config);
+    signalling.reconfigure(Instant::now(), &config);
     let progress = dial(&mut signalling, "second", None);
     assert!(matches!(
         progress,

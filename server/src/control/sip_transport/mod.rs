@@ -48,6 +48,9 @@ use rate::RateLimiter;
 
 use crate::config::SipTransport;
 
+/// A connection, or a UDP socket. Never used again for another.
+pub use crate::trunk::sip::flow::ConnectionId as FlowId;
+
 /// The longest message, in bytes: as long as a datagram can be.
 pub const MESSAGE_LEN_MAX: usize = 64 * 1024;
 /// Messages that wait for the agent. UDP beyond is thrown away and sent again by its sender; streams wait.
@@ -61,10 +64,6 @@ pub struct ListenAddress {
     /// `[::]` takes IPv4 too.
     pub address: SocketAddr,
 }
-
-/// A connection, or a UDP socket. Never used again for another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct FlowId(u64);
 
 /// One message that came in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -102,7 +102,7 @@ impl TlsTrust {
         self.ca_file.clone()
     }
 
-    pub(super) fn config(&self) -> Arc<ClientConfig> {
+    pub(in super::super) fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.config)
     }
 }

@@ -7,7 +7,7 @@ use futures_lite::future::block_on;
 
 use super::super::desk::LiveState;
 use super::super::events::{Next, Subscription};
-use super::super::fixtures::{call, config, ended, event, open_call, told, trunk};
+use super::super::fixtures::{call, config, ended, event, open_call, state_of, told, trunk};
 use super::*;
 use crate::call::rings::{AskId, TrunkDial, TrunkProgress};
 use crate::call::{CallStatus, EventType};
@@ -22,7 +22,7 @@ struct Told {
 
 impl Told {
     fn new() -> Self {
-        let mut state = ControlState::new(&config(), 2);
+        let mut state = state_of(config(), 2);
         let events = state.events().subscribe(None).unwrap();
         let now = Now {
             instant: Instant::now(),

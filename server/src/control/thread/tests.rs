@@ -6,8 +6,8 @@
 use std::time::Instant;
 
 use super::super::fixtures::{
-    EventReader, Running, TOKEN, call, config, ended, eventually, no_files, open_call, request,
-    set_tenant, shard_ring, told,
+    EventReader, Running, TOKEN, call, config, ended, eventually, no_certificate, no_files,
+    open_call, request, set_tenant, shard_ring, told,
 };
 use super::*;
 use crate::call::q850::Q850Cause;
@@ -206,6 +206,7 @@ fn sigterm_drains() {
     let (link, mut shard) = shard_ring();
     let inputs = ControlInputs {
         config: Arc::new(config()),
+        tls: no_certificate(),
         reload: no_files(),
         shards: vec![link],
         process: Arc::default(),
