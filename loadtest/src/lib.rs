@@ -14,6 +14,7 @@ pub mod nat_network;
 pub mod rtp_peer;
 pub mod signalling;
 pub mod sip_peer;
+pub mod sip_programs;
 pub mod soak;
 pub mod socket_relay;
 pub mod softphone_page;

@@ -33,8 +33,8 @@ pub const BUILD_TOOLS: &[Tool] = &[
     },
 ];
 
-/// What the tests need besides: a browser, a TURN server, namespaces with a firewall, Python for aiortc, a watcher of memory,
-/// and what the README's own commands use.
+/// What the tests need besides: a browser, a TURN server, SIP phones and proxies, namespaces with a firewall, Python for
+/// aiortc, a watcher of memory, and what the README's own commands use.
 pub const TEST_TOOLS: &[Tool] = &[
     Tool {
         program: "chromium",
@@ -85,6 +85,23 @@ pub const TEST_TOOLS: &[Tool] = &[
     Tool {
         program: "valgrind",
         package: "valgrind",
+    },
+    Tool {
+        program: "sipp",
+        package: "sip-tester",
+    },
+    Tool {
+        program: "baresip",
+        package: "baresip-core",
+    },
+    Tool {
+        program: "kamailio",
+        package: "kamailio",
+    },
+    // Its modules lie where the processor says.
+    Tool {
+        program: "/etc/kamailio/tls.cfg",
+        package: "kamailio-tls-modules",
     },
 ];
 

@@ -51,8 +51,16 @@ fn print_peers(python: &Path, werift: &Path) {
     let coturn = run::output("turnserver", &["--version"]);
     let coturn = coturn.map(|version| format!("coturn {version}"));
     println!("    peer: {}", coturn.unwrap_or_else(|| "coturn".into()));
+    for (program, package) in [
+        ("SIPp", "sip-tester"),
+        ("baresip", "baresip-core"),
+        ("Kamailio", "kamailio"),
+    ] {
+        let version = run::output("dpkg-query", &["-W", "-f=${Version}", package]);
+        println!("    peer: {program} {}", version.unwrap_or_default());
+    }
     println!("    peer: str0m (the load test's light WebRTC client)");
-    println!("    peer: plain RTP far end (the load test's)");
+    println!("    peer: SIP and plain RTP far ends (the load test's)");
 }
 
 /// Its package.json does not let itself be imported, so node reads the file.
