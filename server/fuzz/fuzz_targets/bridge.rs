@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use codecs::opus::{Conditions, Limits};
 use libfuzzer_sys::fuzz_target;
-use server::bridge::{Direction, DirectionOptions, Output, PAYLOAD_LEN_MAX, PacketKind};
+use server::bridge::{DigitTones, Direction, DirectionOptions, Output, PAYLOAD_LEN_MAX, PacketKind};
 use server::rtp::{MediaPacket, PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
 use server_fuzz::{Script, format};
 
@@ -35,6 +35,8 @@ fuzz_target!(|input: &[u8]| {
     let options = DirectionOptions {
         reorder_wait: Duration::from_millis(20),
         force_transcode: script.choice() & 1 != 0,
+        tones_to_sink: DigitTones::Always,
+        tones_from_source: DigitTones::Always,
         initial_sequence_number: SequenceNumber(0xfff0),
         initial_timestamp: RtpTimestamp(0xffff_f000),
     };

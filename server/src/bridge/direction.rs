@@ -17,7 +17,7 @@ use super::source_sequence::{Arrival, Ordinal, SourceSequence};
 use super::timeline::{Placed, Position, Timeline};
 use super::transcoder::packet_duration_ms;
 use super::transcoding::Transcoding;
-use super::{BridgeError, Codec, DirectionStatistics, Plan, StreamFormat};
+use super::{BridgeError, Codec, DigitTones, DirectionStatistics, Plan, StreamFormat};
 use crate::rtp::{DigitReceived, MediaPacket, PayloadType, RtpTimestamp, SequenceNumber};
 
 /// The longest payload that is taken or made, in bytes. Buffers for [`Direction::poll_output`] have this length.
@@ -32,6 +32,10 @@ pub struct DirectionOptions {
     pub reorder_wait: Duration,
     /// Decode and encode even when both legs speak the same codec.
     pub force_transcode: bool,
+    /// Whether the sink's digits are tones, when it has no telephone-events.
+    pub tones_to_sink: DigitTones,
+    /// Whether the source's are.
+    pub tones_from_source: DigitTones,
     /// The first sequence number towards the sink; random, by RFC 3550 section 5.1.
     pub initial_sequence_number: SequenceNumber,
     /// The first timestamp towards the sink; random, by RFC 3550 section 5.1.
@@ -127,7 +131,10 @@ impl Direction {
             transcoding: transcoding(plan, sink, options.reorder_wait)?,
             durations: DurationWatch::default(),
             framing: None,
-            digits: Digits::new(source, sink),
+            digits: Digits::new(
+                (source, options.tones_from_source),
+                (sink, options.tones_to_sink),
+            )?,
             held: false,
             marker_due: true,
             statistics: DirectionStatistics::default(),
@@ -181,7 +188,11 @@ impl Direction {
             self.sequence.restart();
             self.marker_due = true;
         }
-        self.digits.replace_formats(source, sink);
+        self.digits.replace_formats(
+            (source, self.options.tones_from_source),
+            (sink, self.options.tones_to_sink),
+            same_audio,
+        )?;
         self.source = *source;
         self.sink = *sink;
         Ok(())
@@ -212,7 +223,7 @@ impl Direction {
     /// dropped and counted.
     ///
     /// # Errors
-    /// [`BridgeError::NoTelephoneEvent`] and [`BridgeError::Digits`]; then none of the digits is sent.
+    /// [`BridgeError::NoTelephoneEvent`], [`BridgeError::Digits`] and [`BridgeError::Tones`]; then none of the digits is sent.
     pub fn send_digits(
         &mut self,
         now: Instant,
@@ -258,7 +269,10 @@ impl Direction {
             self.statistics.late += 1;
             return;
         };
-        let content = self.content_of(packet, is_event);
+        let content = self.content_of(now, packet, is_event);
+        if is_newest && self.digits.has_ear() && packet.payload_type == self.source.payload_type {
+            self.digits.hear(packet.payload, placed.restarted);
+        }
         if is_newest && content == Content::Audio && self.transcoding.is_none() {
             self.follow_durations(packet.payload);
             self.flush_framing(placed);
@@ -376,7 +390,7 @@ impl Direction {
         self.timeline.place(timestamp).map(of_known_clock)
     }
 
-    fn content_of(&mut self, packet: &MediaPacket<'_>, is_event: bool) -> Content {
+    fn content_of(&mut self, now: Instant, packet: &MediaPacket<'_>, is_event: bool) -> Content {
         let counter = if packet.payload.len() > PAYLOAD_LEN_MAX {
             &mut self.statistics.oversized
         } else if is_event {
@@ -387,7 +401,7 @@ impl Direction {
             &mut self.statistics.unknown_payload_type
         } else if self.held {
             &mut self.statistics.held
-        } else if self.digits.is_sending() {
+        } else if self.digits.is_sending(now) {
             &mut self.statistics.under_event
         } else {
             return Content::Audio;
@@ -528,7 +542,7 @@ impl Direction {
         let timestamp = self.timeline.timestamp(position);
         while self.outbox.has_room() {
             let Some((payload_type, packet)) = self.digits.poll_packet(now, timestamp) else {
-                return;
+                return self.send_due_tones(now);
             };
             let ready = ReadyPacket {
                 kind: PacketKind::TelephoneEvent,
@@ -539,6 +553,26 @@ impl Direction {
             };
             self.outbox.push(ready, &packet.payload);
             self.statistics.digits_sent += u64::from(packet.marker);
+        }
+    }
+
+    fn send_due_tones(&mut self, now: Instant) {
+        let mut payload = [0; PAYLOAD_LEN_MAX];
+        let position = self.timeline.position_at(now);
+        while self.outbox.has_room() {
+            let Some((position, len)) = self.digits.poll_tone(now, position, &mut payload) else {
+                return;
+            };
+            let ready = ReadyPacket {
+                kind: PacketKind::Audio,
+                marker: false,
+                payload_type: self.sink.payload_type,
+                sequence_number: self.numbers.take(),
+                timestamp: self.timeline.timestamp(position),
+            };
+            self.outbox
+                .push(ready, payload.get(..len).unwrap_or_default());
+            self.statistics.tone_packets += 1;
         }
     }
 }

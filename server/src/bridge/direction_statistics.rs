@@ -37,6 +37,8 @@ pub struct DirectionStatistics {
     pub source_restarts: u64,
     /// Digits that the source sent.
     pub digits_received: u64,
-    /// Digits that the sink was sent: the source's and those of the `dtmf` message.
+    /// Packets of tones that were made for the sink: digits that go as audio.
+    pub tone_packets: u64,
+    /// Digits that the sink was sent as telephone-events: the source's and those of the `dtmf` message.
     pub digits_sent: u64,
 }

@@ -17,6 +17,7 @@ mod route;
 mod sink_numbers;
 mod source_sequence;
 mod timeline;
+mod tones;
 mod transcoder;
 mod transcoding;
 
@@ -25,6 +26,7 @@ pub use direction_statistics::*;
 pub use format::*;
 pub use plan::*;
 pub use route::*;
+pub use tones::DigitTones;
 
 #[cfg(test)]
 mod tests;

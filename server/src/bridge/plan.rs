@@ -6,6 +6,7 @@
 use std::fmt;
 
 use codecs::SampleRate;
+use codecs::dtmf::ToneError;
 use thiserror::Error;
 
 use super::Codec;
@@ -102,6 +103,9 @@ pub enum BridgeError {
     /// A character that is no digit, or more digits than wait at most. The caller's fault.
     #[error(transparent)]
     Digits(#[from] TelephoneEventError),
+    /// The same for digits that go as tones. The caller's fault.
+    #[error(transparent)]
+    Tones(#[from] ToneError),
     /// The bridge has no such leg. Our fault.
     #[error("leg {0} has no route")]
     UnknownLeg(u8),

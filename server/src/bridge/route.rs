@@ -176,7 +176,7 @@ mod tests {
 
     use std::time::Duration;
 
-    use super::super::{Codec, Output, PAYLOAD_LEN_MAX, StreamFormat};
+    use super::super::{Codec, DigitTones, Output, PAYLOAD_LEN_MAX, StreamFormat};
     use super::*;
     use crate::rtp::{PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
 
@@ -193,6 +193,8 @@ mod tests {
         let options = DirectionOptions {
             reorder_wait: Duration::from_millis(20),
             force_transcode: false,
+            tones_to_sink: DigitTones::Never,
+            tones_from_source: DigitTones::Never,
             initial_sequence_number: SequenceNumber(1),
             initial_timestamp: RtpTimestamp(1),
         };
@@ -253,6 +255,8 @@ mod tests {
         let options = DirectionOptions {
             reorder_wait: Duration::ZERO,
             force_transcode: false,
+            tones_to_sink: DigitTones::Never,
+            tones_from_source: DigitTones::Never,
             initial_sequence_number: SequenceNumber(1),
             initial_timestamp: RtpTimestamp(1),
         };
@@ -281,6 +285,8 @@ mod tests {
         let options = DirectionOptions {
             reorder_wait: Duration::from_millis(20),
             force_transcode: false,
+            tones_to_sink: DigitTones::Never,
+            tones_from_source: DigitTones::Never,
             initial_sequence_number: SequenceNumber(1),
             initial_timestamp: RtpTimestamp(1),
         };

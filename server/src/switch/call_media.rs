@@ -11,7 +11,7 @@ use super::calls::{Call, HangUp};
 use super::mailbox::SessionEvent;
 use super::vendor_side::{Played, Player, VendorSide};
 use super::{CallKey, SessionKey, Switch, entropy, unix_now};
-use crate::bridge::{Bridge, DirectionOptions, LegFormat};
+use crate::bridge::{Bridge, DigitTones, DirectionOptions, LegFormat};
 use crate::call::TrunkMedia;
 use crate::call::q850::Q850Cause;
 use crate::call::rings::ToControl;
@@ -77,12 +77,16 @@ impl Switch {
         let towards_vendor = DirectionOptions {
             reorder_wait: Duration::from_millis(call.trunk.config.reorder_wait_ms.into()),
             force_transcode: false,
+            tones_to_sink: DigitTones::Never,
+            tones_from_source: call.trunk.digit_tones(),
             initial_sequence_number: peer.map_or(random.0, |peer| peer.first_sequence_number()),
             initial_timestamp: peer.map_or(random.1, |peer| peer.first_timestamp()),
         };
         let (initial_sequence_number, initial_timestamp) = random_start();
         let towards_trunk = DirectionOptions {
             force_transcode: call.trunk.forces_transcoding(),
+            tones_to_sink: call.trunk.digit_tones(),
+            tones_from_source: DigitTones::Never,
             initial_sequence_number,
             initial_timestamp,
             ..towards_vendor
@@ -275,11 +279,19 @@ impl Switch {
         digits: &str,
         duration_ms: u32,
     ) -> Result<(), Refusal> {
-        let Some(bridge) = self
-            .calls
-            .get_mut(key.0)
-            .and_then(|call| call.bridge.as_mut())
-        else {
+        let Some(call) = self.calls.get_mut(key.0) else {
+            return Ok(());
+        };
+        if call.trunk.signals_digits() {
+            let message = ToControl::TrunkDigits {
+                call_sid: call.machine.identity().call_sid,
+                digits: digits.to_owned(),
+                duration_ms,
+            };
+            self.to_control.tell(message);
+            return Ok(());
+        }
+        let Some(bridge) = call.bridge.as_mut() else {
             return Ok(());
         };
         let Some(route) = bridge.route_towards_mut(LegId::TRUNK) else {

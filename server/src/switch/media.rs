@@ -13,6 +13,7 @@ use tracing::debug;
 
 use crate::bridge::Output;
 use crate::call::q850::Q850Cause;
+use crate::call::rings::ToControl;
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::id::LegId;
 use crate::metrics::DropReason;
@@ -141,7 +142,15 @@ impl Switch {
                     }
                     continue;
                 }
-                // The far end hears the caller's digits as RFC 4733 events.
+                Output::Digit { digit, duration_ms } if call.trunk.signals_digits() => {
+                    self.to_control.tell(ToControl::TrunkDigits {
+                        call_sid: call.machine.identity().call_sid,
+                        digits: digit.to_string(),
+                        duration_ms,
+                    });
+                    continue;
+                }
+                // The far end hears the caller's digits as RFC 4733 events, or as tones.
                 Output::Digit { .. } => continue,
             };
             let payload = self.payload.get(..payload_len).unwrap_or_default();

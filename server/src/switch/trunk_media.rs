@@ -14,10 +14,10 @@ use tracing::warn;
 
 use super::calls::HangUp;
 use super::{CallKey, DATAGRAM_BYTES_MAX, Switch, entropy, ntp_now};
-use crate::bridge::{LegFormat, StreamFormat};
+use crate::bridge::{DigitTones, LegFormat, StreamFormat};
 use crate::call::TrunkMedia;
 use crate::call::q850::Q850Cause;
-use crate::config::{EchoCodec, TrunkConfig, TrunkKind};
+use crate::config::{DtmfMethod, EchoCodec, TrunkConfig, TrunkKind};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::metrics::{DropReason, ShardMetrics};
 use crate::rtp::{LegStatistics, MediaPacket, PayloadType, StreamDirection};
@@ -109,10 +109,52 @@ impl TrunkSide {
         match &self.leg {
             TrunkLeg::Pending => None,
             TrunkLeg::Echo(codec) => Some(echo_format(*codec)),
-            TrunkLeg::Rtp(leg) => Some(Some(LegFormat {
-                source: *leg.receives(),
-                sink: *leg.sends(),
-            })),
+            TrunkLeg::Rtp(leg) => {
+                let mut format = LegFormat {
+                    source: *leg.receives(),
+                    sink: *leg.sends(),
+                };
+                // A trunk that wants another method gets no telephone-events, whatever was negotiated.
+                let method = self.digit_method();
+                if matches!(method, DtmfMethod::Info | DtmfMethod::InBand) {
+                    format.sink.telephone_event = None;
+                }
+                if method == DtmfMethod::InBand {
+                    format.source.telephone_event = None;
+                }
+                Some(Some(format))
+            }
+        }
+    }
+
+    fn digit_method(&self) -> DtmfMethod {
+        match &self.config.kind {
+            TrunkKind::Sip(sip) => sip.dtmf,
+            TrunkKind::Echo(_) | TrunkKind::Rtp { .. } | TrunkKind::WebSocket => DtmfMethod::Auto,
+        }
+    }
+
+    /// Which digits are tones, on the way to the far end and from it.
+    pub(super) fn digit_tones(&self) -> DigitTones {
+        match self.digit_method() {
+            DtmfMethod::Auto => DigitTones::WhereCarried,
+            DtmfMethod::InBand => DigitTones::Always,
+            DtmfMethod::Rfc4733 | DtmfMethod::Info => DigitTones::Never,
+        }
+    }
+
+    /// Digits to the far end go by signalling: the trunk wants it so, or media has no way for them.
+    pub(super) fn signals_digits(&self) -> bool {
+        if !matches!(self.config.kind, TrunkKind::Sip(_)) {
+            return false;
+        }
+        match self.digit_method() {
+            DtmfMethod::Info => true,
+            DtmfMethod::Auto => self.format().flatten().is_some_and(|format| {
+                format.sink.telephone_event.is_none()
+                    && !DigitTones::WhereCarried.apply_to(&format.sink)
+            }),
+            DtmfMethod::Rfc4733 | DtmfMethod::InBand => false,
         }
     }
 

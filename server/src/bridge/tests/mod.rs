@@ -13,6 +13,7 @@ mod gaps;
 mod loss_rule;
 mod properties;
 mod script;
+mod tones;
 
 use std::time::{Duration, Instant};
 
@@ -187,6 +188,8 @@ fn options(force_transcode: bool) -> DirectionOptions {
     DirectionOptions {
         reorder_wait: Duration::from_millis(20),
         force_transcode,
+        tones_to_sink: DigitTones::Never,
+        tones_from_source: DigitTones::Never,
         initial_sequence_number: SequenceNumber(FIRST_SEQUENCE),
         initial_timestamp: RtpTimestamp(FIRST_TIMESTAMP),
     }
