@@ -18,10 +18,11 @@ use shards::ring::{Consumer, ring};
 
 use super::*;
 use crate::bridge::{Codec, StreamFormat};
-use crate::call::rings::{IncomingCall, IncomingTarget, TrunkProgress};
+use crate::call::rings::{IncomingCall, IncomingTarget, SessionAddress, TrunkProgress};
 use crate::call::{CallEvent, CallRecord, EventType, RtpMedia, TrunkMedia};
 use crate::config::{DtlsVersions, GatewayConfig};
 use crate::rtp::{PayloadType, RtpHeader, RtpTimestamp, SequenceNumber, Ssrc, StreamDirection};
+use crate::switch::mailbox::Mailbox;
 use crate::webrtc::dtls::DtlsIdentity;
 
 const CONFIG: &str = r#"
@@ -39,7 +40,18 @@ remote = "127.0.0.1:9"
 internal_rtp_ip = "127.0.0.1"
 rtp_start_port = 21000
 rtp_end_port = 22999
+[[trunks]]
+trunk_id = "pbx"
+tenant_id = "acme"
+kind = "sip"
+gateway_ip = "127.0.0.1"
+internal_rtp_ip = "127.0.0.1"
+rtp_start_port = 21000
+rtp_end_port = 22999
+dtmf = "info"
+terminate_on_hold = true
 "#;
+const OFFER: &str = include_str!("../webrtc/sdp/tests/chromium.sdp");
 /// Nothing here takes longer unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -57,6 +69,7 @@ enum Said {
     Accept { early: bool },
     HangUp(u8),
     Hold(bool),
+    Digits(String),
     End { cause: i32, answered: bool },
     Release,
     Waiting,
@@ -96,11 +109,15 @@ impl Shard {
     }
 
     fn incoming(&self, number: u8, target: IncomingTarget) -> CallSid {
+        self.incoming_over("carrier", number, target)
+    }
+
+    fn incoming_over(&self, trunk_id: &str, number: u8, target: IncomingTarget) -> CallSid {
         let call_sid = CallSid::new(ShardIndex(0), [number; CallSid::ENTROPY_LEN]);
         let call = IncomingCall {
             call_sid,
             tenant_id: "acme".parse().unwrap(),
-            trunk_id: "carrier".parse().unwrap(),
+            trunk_id: trunk_id.parse().unwrap(),
             from: "+15550123".to_owned(),
             to: "+15550100".to_owned(),
             target,
@@ -164,6 +181,32 @@ impl Shard {
         let len = header.write_packet(payload, &mut datagram).unwrap();
         let to = self.media_port(call_sid);
         self.far.send_to(&datagram[..len], to).unwrap();
+    }
+
+    /// A page that can be called, and its mailbox.
+    fn page(&mut self) -> (SessionKey, Rc<Mailbox>, SessionAddress) {
+        let settings = self.handle.settings();
+        let tenant = Arc::clone(settings.config.tenants.values().next().unwrap());
+        let (key, mailbox) = self.handle.open_session(tenant);
+        self.handle.authenticated(key, "alice");
+        assert_eq!(self.said(), [], "no media yet");
+        self.handle.offer(key, OFFER).unwrap();
+        let Some(ToControl::Waiting(waiting)) = self.control.pop() else {
+            panic!("the page waits");
+        };
+        assert_eq!(waiting.subject, "alice");
+        assert_eq!(waiting.tenant_id.as_str(), "acme");
+        (key, mailbox, waiting.session)
+    }
+
+    /// The page's DTLS is done.
+    fn connect(&self, key: SessionKey, call_sid: CallSid) {
+        let mut switch = self.handle.0.borrow_mut();
+        let now = Instant::now();
+        switch.mark_connected(now, key);
+        let call = switch.calls_by_sid[&call_sid];
+        switch.accept_when_ready(now, call);
+        switch.connect_when_ready(now, call);
     }
 
     /// What was said since the last question.
@@ -236,6 +279,7 @@ fn said(message: ToControl) -> Said {
         ToControl::TrunkAccept { early, .. } => Said::Accept { early },
         ToControl::TrunkHangup { cause, .. } => Said::HangUp(cause.0),
         ToControl::TrunkHold { hold, .. } => Said::Hold(hold),
+        ToControl::TrunkDigits { digits, .. } => Said::Digits(digits),
         ToControl::Release(_) => Said::Release,
         ToControl::Waiting(_) => Said::Waiting,
         ToControl::NotWaiting(_) => Said::NotWaiting,

@@ -3,12 +3,9 @@
 use super::*;
 use crate::call::Announcement;
 use crate::call::q850::Q850Cause;
-use crate::call::rings::SessionAddress;
 use crate::config::EchoCodec;
 use crate::fault::Fault;
-use crate::switch::mailbox::{Mailbox, SessionEvent};
-
-const OFFER: &str = include_str!("../../webrtc/sdp/tests/chromium.sdp");
+use crate::switch::mailbox::SessionEvent;
 
 fn announcement(frames: u32) -> Arc<Announcement> {
     let samples = frames * 160;
@@ -19,30 +16,6 @@ fn announcement(frames: u32) -> Arc<Announcement> {
     file.extend((samples * 2).to_le_bytes());
     file.extend((0..samples).flat_map(|n| ((n as i16 % 40 - 20) * 200).to_le_bytes()));
     Arc::new(Announcement::from_wav(&file).unwrap())
-}
-
-/// A page that can be called, and its mailbox.
-fn page(shard: &mut Shard) -> (SessionKey, Rc<Mailbox>, SessionAddress) {
-    let tenant = Arc::clone(
-        shard
-            .handle
-            .settings()
-            .config
-            .tenants
-            .values()
-            .next()
-            .unwrap(),
-    );
-    let (key, mailbox) = shard.handle.open_session(tenant);
-    shard.handle.authenticated(key, "alice");
-    assert_eq!(shard.said(), [], "no media yet");
-    shard.handle.offer(key, OFFER).unwrap();
-    let Some(ToControl::Waiting(waiting)) = shard.control.pop() else {
-        panic!("the page waits");
-    };
-    assert_eq!(waiting.subject, "alice");
-    assert_eq!(waiting.tenant_id.as_str(), "acme");
-    (key, mailbox, waiting.session)
 }
 
 fn heard(mailbox: &Mailbox) -> Vec<SessionEvent> {
@@ -142,7 +115,7 @@ fn a_recording_before_a_refusal_is_early_media() {
 #[test]
 fn a_page_hears_that_it_is_called_and_accepts_when_its_media_is_there() {
     let mut shard = Shard::new(64);
-    let (key, mailbox, address) = page(&mut shard);
+    let (key, mailbox, address) = shard.page();
     let call_sid = shard.incoming(1, IncomingTarget::Session(address));
     assert_eq!(
         shard.said(),
@@ -156,14 +129,7 @@ fn a_page_hears_that_it_is_called_and_accepts_when_its_media_is_there() {
     ));
     shard.handle.accept(key, call_sid).unwrap();
     assert_eq!(shard.said(), [], "DTLS is not done");
-    {
-        let mut switch = shard.handle.0.borrow_mut();
-        let now = Instant::now();
-        switch.mark_connected(now, key);
-        let call = switch.calls_by_sid[&call_sid];
-        switch.accept_when_ready(now, call);
-        switch.connect_when_ready(now, call);
-    }
+    shard.connect(key, call_sid);
     assert_eq!(shard.said(), [Said::Accept { early: false }]);
     let media = shard.answered(StreamDirection::SendRecv);
     shard.progress(call_sid, TrunkProgress::Answered(media));
@@ -196,7 +162,7 @@ fn a_page_that_rejects_or_goes_or_is_given_up_ends_the_call() {
         ("given up", 16, false),
     ] {
         let mut shard = Shard::new(64);
-        let (key, mailbox, address) = page(&mut shard);
+        let (key, mailbox, address) = shard.page();
         let call_sid = shard.incoming(1, IncomingTarget::Session(address));
         match way {
             "reject" => {
@@ -226,7 +192,7 @@ fn a_page_that_rejects_or_goes_or_is_given_up_ends_the_call() {
 #[test]
 fn a_page_that_is_gone_or_busy_can_not_be_called() {
     let mut shard = Shard::new(64);
-    let (key, mailbox, address) = page(&mut shard);
+    let (key, mailbox, address) = shard.page();
     shard.incoming(1, IncomingTarget::Session(address));
     shard.said();
     shard.incoming(2, IncomingTarget::Session(address));
@@ -243,7 +209,7 @@ fn a_page_that_is_gone_or_busy_can_not_be_called() {
     shard.handle.close_session(key, SessionEnd::Closed);
     shard.said();
     // The slot is used again, the address is not.
-    page(&mut shard);
+    shard.page();
     shard.incoming(3, IncomingTarget::Session(address));
     let gone = Said::End {
         cause: 18,
@@ -255,7 +221,7 @@ fn a_page_that_is_gone_or_busy_can_not_be_called() {
 #[test]
 fn a_page_that_dials_meanwhile_is_busy_and_hears_nothing_of_the_call() {
     let mut shard = Shard::new(64);
-    let (key, mailbox, address) = page(&mut shard);
+    let (key, mailbox, address) = shard.page();
     shard.incoming(1, IncomingTarget::Session(address));
     let request = DialRequest {
         to: "echo".to_owned(),

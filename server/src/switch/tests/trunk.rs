@@ -54,3 +54,77 @@ fn another_codec_in_mid_call() {
     assert_eq!(heard[0].2, before.wrapping_add(1), "numbering goes on");
     assert_eq!(shard.said(), [], "no event");
 }
+
+/// A page's call over a SIP trunk with `dtmf = "info"` and `terminate_on_hold`, answered.
+fn page_over_sip(shard: &mut Shard) -> (SessionKey, CallSid) {
+    let (key, _, address) = shard.page();
+    let call_sid = shard.incoming_over("pbx", 1, IncomingTarget::Session(address));
+    shard.handle.accept(key, call_sid).unwrap();
+    shard.connect(key, call_sid);
+    let media = shard.answered(StreamDirection::SendRecv);
+    shard.progress(call_sid, TrunkProgress::Answered(media));
+    assert_eq!(
+        shard.said().last(),
+        Some(&Said::Event(EventType::ChannelAnswer))
+    );
+    (key, call_sid)
+}
+
+#[test]
+fn digits_go_by_signalling_where_the_trunk_wants_it_so() {
+    let mut shard = Shard::new(64);
+    let (key, _) = page_over_sip(&mut shard);
+    shard.handle.send_digits(key, "12#", 100).unwrap();
+    assert_eq!(shard.said(), [Said::Digits("12#".to_owned())]);
+}
+
+#[test]
+fn a_hold_that_is_asked_for_twice_is_negotiated_once() {
+    let mut shard = Shard::new(64);
+    let (key, _) = page_over_sip(&mut shard);
+    shard.handle.hold(key, true).unwrap();
+    shard.handle.hold(key, true).unwrap();
+    assert_eq!(
+        shard.said(),
+        [Said::Hold(true), Said::Event(EventType::ChannelHold)]
+    );
+    shard.handle.hold(key, false).unwrap();
+    assert_eq!(
+        shard.said(),
+        [Said::Hold(false), Said::Event(EventType::ChannelResume)]
+    );
+}
+
+#[test]
+fn our_own_hold_is_none_of_the_far_ends() {
+    let mut shard = Shard::new(64);
+    let (key, call_sid) = page_over_sip(&mut shard);
+    shard.handle.hold(key, true).unwrap();
+    let held = shard.answered(StreamDirection::SendOnly);
+    shard.progress(call_sid, TrunkProgress::Media(held));
+    shard.handle.hold(key, false).unwrap();
+    let media = shard.answered(StreamDirection::SendRecv);
+    shard.progress(call_sid, TrunkProgress::Media(media));
+    assert_eq!(
+        shard.said(),
+        [
+            Said::Hold(true),
+            Said::Event(EventType::ChannelHold),
+            Said::Hold(false),
+            Said::Event(EventType::ChannelResume)
+        ]
+    );
+}
+
+#[test]
+fn a_trunk_may_take_hold_for_an_end() {
+    let mut shard = Shard::new(64);
+    let (_, call_sid) = page_over_sip(&mut shard);
+    let held = shard.answered(StreamDirection::RecvOnly);
+    shard.progress(call_sid, TrunkProgress::Media(held));
+    let (said, record) = shard.said_to_the_end();
+    assert_eq!(said[0], Said::HangUp(16));
+    assert_eq!(record.event.q850_cause, 16);
+    assert!(record.end_reason.contains("terminate_on_hold"));
+    assert_eq!(record.fault, None);
+}
