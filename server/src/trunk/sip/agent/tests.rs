@@ -6,6 +6,7 @@
 mod calls;
 mod established;
 mod requests;
+mod torture;
 mod trunks;
 
 use super::*;
