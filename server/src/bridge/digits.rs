@@ -103,6 +103,11 @@ impl Digits {
         self.ear.is_some()
     }
 
+    /// Whether tones were ever to be made.
+    pub fn has_player(&self) -> bool {
+        self.player.is_some()
+    }
+
     /// Listens for tones in the source's newest audio. Another source `restarted`.
     pub fn hear(&mut self, payload: &[u8], restarted: bool) {
         let Some(ear) = &mut self.ear else { return };
