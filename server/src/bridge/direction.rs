@@ -271,7 +271,7 @@ impl Direction {
         };
         let content = self.content_of(now, packet, is_event);
         if is_newest && self.digits.has_ear() && packet.payload_type == self.source.payload_type {
-            self.digits.hear(packet.payload, placed.restarted);
+            self.digits.hear(packet.payload, ordinal, placed.restarted);
         }
         if is_newest && content == Content::Audio && self.transcoding.is_none() {
             self.follow_durations(packet.payload);
