@@ -187,17 +187,12 @@ impl Driver {
         };
         let status = response.status;
         let mut message = SipMessage::response(&request, status, &response.reason, &tag)
+            .with(
+                "Contact",
+                format!("<sip:{}@{}>", self.config.user, self.local),
+            )
             .with("Allow", ALLOW)
             .with("Supported", self.supported());
-        // What is elsewhere is told by the script (RFC 3261 section 8.1.3.4).
-        if (101..300).contains(&status) {
-            let contact = format!("<sip:{}@{}>", self.config.user, self.local);
-            message = message.with("Contact", contact);
-        }
-        if (200..300).contains(&status) {
-            // The branch that answers is the dialog.
-            self.calls[call].local_tag = tag;
-        }
         message.headers.extend(response.headers);
         match response.body {
             Body::None => {}

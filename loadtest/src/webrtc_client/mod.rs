@@ -333,6 +333,44 @@ impl WebRtcCall {
         Ok(())
     }
 
+    /// Waits until somebody calls; `look` sees who calls whom. The call's name.
+    ///
+    /// # Errors
+    /// As [`WebRtcCall::dial`].
+    pub fn wait_for_incoming(&self, look: impl Fn(&str, &str)) -> Result<String, CallError> {
+        let called = self
+            .signalling
+            .wait_for_message("incoming", self.deadline(), |message| match message {
+                ServerMessage::Incoming { call_sid, from, to } => {
+                    look(from, to);
+                    Some(call_sid.clone())
+                }
+                _ => None,
+            })?;
+        Ok(called)
+    }
+
+    /// Takes an incoming call, and waits for `CHANNEL_ANSWER`.
+    ///
+    /// # Errors
+    /// As [`WebRtcCall::dial`].
+    pub fn accept(&mut self, call_sid: &str) -> Result<(), CallError> {
+        self.call_sid = call_sid.to_owned();
+        self.signalling.send(&ClientMessage::Accept {
+            call_sid: call_sid.to_owned(),
+        });
+        self.wait_for_event(EventType::ChannelAnswer, 1)
+    }
+
+    /// Refuses an incoming call.
+    pub fn reject(&mut self, call_sid: &str, q850_cause: Option<u8>) {
+        self.call_sid = call_sid.to_owned();
+        self.signalling.send(&ClientMessage::Reject {
+            call_sid: call_sid.to_owned(),
+            q850_cause,
+        });
+    }
+
     /// The gateway's name of the call; empty before it was dialled.
     pub fn call_sid(&self) -> &str {
         &self.call_sid

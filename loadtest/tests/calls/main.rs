@@ -22,6 +22,7 @@ mod rtp_trunk;
 mod shards;
 mod shards_keys;
 mod silence;
+mod sip_trunk;
 mod strangers;
 mod tokens;
 mod turn;

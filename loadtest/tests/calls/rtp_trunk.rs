@@ -32,7 +32,7 @@ const PEER: &str = concat!(
     " and WebRtcCall on str0m 0.25"
 );
 /// Speech of the tests that are not about the best or the longest.
-const OPENING_S: usize = 4;
+pub(crate) const OPENING_S: usize = 4;
 const STEP: Duration = Duration::from_secs(10);
 /// The last words travel so long at most.
 const TAIL: Duration = Duration::from_millis(600);
@@ -100,7 +100,7 @@ no_media_timeout_s = {no_media_timeout_s}
 }
 
 /// So many neighbouring pairs of ports that are free now, below all that the fixture and the trunks' defaults take.
-fn free_port_pairs(pairs: u16) -> (u16, u16) {
+pub(crate) fn free_port_pairs(pairs: u16) -> (u16, u16) {
     let offset = std::process::id() as u16 % 1_000 * 2;
     let candidates = (4_000 + offset..8_900)
         .step_by(2)

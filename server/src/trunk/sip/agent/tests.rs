@@ -6,7 +6,6 @@
 mod calls;
 mod established;
 mod requests;
-mod torture;
 mod trunks;
 
 use super::*;

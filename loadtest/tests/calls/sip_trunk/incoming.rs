@@ -1,0 +1,163 @@
+//! Calls that come over the trunk: to a page that takes, refuses or leaves them, to the echo, to nobody, by each inbound rule.
+
+use std::time::Instant;
+
+use super::*;
+use loadtest::sip_peer::{CallView, Request};
+use server::call::{CallEvent, EventType};
+
+/// Waits until so many pages can be called.
+pub(crate) fn wait_until_waiting(gateway: &Gateway, count: u32) {
+    let deadline = in_time();
+    loop {
+        let waiting = gateway
+            .metrics()
+            .unwrap()
+            .sum("clutchcall_waiting_sessions");
+        if waiting == f64::from(count) {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{waiting} pages wait, not {count}"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+/// The end of the only call that the gateway has had.
+fn only_end(gateway: &Gateway) -> CallEvent {
+    let found = gateway.wait_for_events(in_time(), |events| {
+        events
+            .iter()
+            .find(|event| event.event_type == EventType::ChannelHangupComplete)
+            .cloned()
+    });
+    let end = found.expect("a final event");
+    let types = gateway.event_types(end.call_sid.to_string().as_str());
+    assert_eq!(
+        types,
+        [EventType::ChannelCreate, EventType::ChannelHangupComplete]
+    );
+    end
+}
+
+fn refused(peer: &SipPeer, setup: &SipSetup, number: &str) -> CallView {
+    let call = peer.call(OutgoingCall::new(&setup.uri(number)));
+    peer.wait_for_state(call, CallState::Ended, in_time())
+        .unwrap()
+}
+
+#[test]
+fn a_page_refuses_with_its_own_cause() {
+    let peer = far_end(AudioCodec::Pcmu);
+    let mut setup = SipSetup::new(&peer, AudioCodec::Pcmu);
+    setup.inbound = TO_A_PAGE.to_owned();
+    let gateway = setup.start();
+    let mut page = WebRtcCall::connect(&plan(&gateway, AudioCodec::Opus)).unwrap();
+    wait_until_waiting(&gateway, 1);
+    let call = peer.call(OutgoingCall::new(&setup.uri("1")));
+    let call_sid = page.wait_for_incoming(|_, _| {}).unwrap();
+    page.reject(&call_sid, Some(17));
+    let view = peer
+        .wait_for_state(call, CallState::Ended, in_time())
+        .unwrap();
+    assert_eq!(view.statuses, [180, 486]);
+    assert_eq!(only_end(&gateway).q850_cause, 17);
+    drop(page);
+    end(gateway);
+}
+
+#[test]
+fn a_caller_who_gives_up_is_told_to_the_page() {
+    let peer = far_end(AudioCodec::Pcmu);
+    let mut setup = SipSetup::new(&peer, AudioCodec::Pcmu);
+    setup.inbound = TO_A_PAGE.to_owned();
+    let gateway = setup.start();
+    let page = WebRtcCall::connect(&plan(&gateway, AudioCodec::Opus)).unwrap();
+    wait_until_waiting(&gateway, 1);
+    let call = peer.call(OutgoingCall::new(&setup.uri("1")));
+    page.wait_for_incoming(|_, _| {}).unwrap();
+    peer.send(call, Request::cancel());
+    let view = peer
+        .wait_for_state(call, CallState::Ended, in_time())
+        .unwrap();
+    assert_eq!(view.statuses, [180, 487]);
+    let report = page.wait_for_end().unwrap();
+    assert_eq!(report.events.last().unwrap().q850_cause, 16);
+    only_end(&gateway);
+    end(gateway);
+}
+
+#[test]
+fn without_a_waiting_page_the_caller_hears_480() {
+    let peer = far_end(AudioCodec::Pcmu);
+    let mut setup = SipSetup::new(&peer, AudioCodec::Pcmu);
+    setup.inbound = TO_A_PAGE.to_owned();
+    let gateway = setup.start();
+    assert_eq!(refused(&peer, &setup, "1").statuses, [480]);
+    assert_eq!(only_end(&gateway).q850_cause, 18);
+    end(gateway);
+}
+
+#[test]
+fn a_number_without_a_route_is_rejected_with_the_trunks_code() {
+    let peer = far_end(AudioCodec::Pcmu);
+    let mut setup = SipSetup::new(&peer, AudioCodec::Pcmu);
+    setup.trunk_lines = "reject_sip_code = 404\n".to_owned();
+    let gateway = setup.start();
+    assert_eq!(refused(&peer, &setup, "1").statuses, [404]);
+    assert_eq!(only_end(&gateway).q850_cause, 21);
+    end(gateway);
+}
+
+#[test]
+fn a_call_for_an_ai_agent_is_answered_480_with_the_reason() {
+    let peer = far_end(AudioCodec::Pcmu);
+    let mut setup = SipSetup::new(&peer, AudioCodec::Pcmu);
+    setup.trunk_lines = "inbound_rule = 3\n".to_owned();
+    let gateway = setup.start();
+    assert_eq!(refused(&peer, &setup, "1").statuses, [480]);
+    let end_event = only_end(&gateway);
+    let record = record(&gateway, &end_event.call_sid.to_string());
+    assert!(record["end_reason"].as_str().unwrap().contains("AI agent"));
+    assert_eq!(record["fault"], "config");
+    end(gateway);
+}
+
+#[test]
+fn the_echo_plays_the_caller_back() {
+    let peer = far_end(AudioCodec::Pcmu);
+    let mut setup = SipSetup::new(&peer, AudioCodec::Pcmu);
+    setup.inbound =
+        "[[tenants.inbound]]\ntrunk_id = \"carrier\"\nnumber = \"+1555*\"\ntarget = \"echo\"\n"
+            .to_owned();
+    let gateway = setup.start();
+    let call = peer.call(OutgoingCall::new(&setup.uri("+15550100")));
+    peer.wait_for_state(call, CallState::Answered, in_time())
+        .unwrap();
+    let source = peer
+        .wait_for(call, "the SDP", in_time(), |call| call.remote_rtp)
+        .unwrap();
+    let alpha = opening(speech::alpha(), OPENING_S);
+    peer.rtp()
+        .speak(source, &alpha, loadtest::judge::Playback::Once)
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(
+        alpha.duration_ms() as u64 + 600,
+    ));
+    let heard = peer.rtp().recording(source).unwrap();
+    let spoken_at = peer.rtp().spoken_at(source).unwrap().unwrap();
+    let question =
+        loadtest::judge::Question::new(Bar::PcmuToRtp).spoken_at_ms(heard.at_ms(spoken_at));
+    let verdict = loadtest::judge::judge(&alpha, &heard.audio, &question).unwrap();
+    assert!(verdict.pass, "{verdict}");
+    peer.hang_up(call);
+    let found = gateway.wait_for_events(in_time(), |events| {
+        (events.len() == 3).then(|| events.to_vec())
+    });
+    let events = found.expect("three events");
+    let types: Vec<EventType> = events.iter().map(|event| event.event_type).collect();
+    assert_eq!(types, WHOLE_CALL);
+    end(gateway);
+}
