@@ -7,7 +7,6 @@ pub mod audio;
 pub mod chromium;
 pub mod gateway;
 pub mod impairment;
-pub mod incoming_front;
 pub mod judge;
 pub mod media;
 pub mod nat_network;

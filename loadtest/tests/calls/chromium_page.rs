@@ -8,9 +8,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use loadtest::gateway::{ECHO_TENANT, Gateway, GatewaySetup};
-use loadtest::incoming_front::{CALL_SID, CALLER, IncomingFront};
-use loadtest::judge::{Bar, Question, judge};
+use loadtest::gateway::{ECHO_TENANT, Gateway, GatewaySetup, PAGE_ORIGIN};
+use loadtest::judge::{Bar, Playback, Question, judge};
+use loadtest::media::AudioCodec;
+use loadtest::sip_peer::{CallId, CallState, OutgoingCall, SipPeer};
 use loadtest::socket_relay::SocketRelay;
 use loadtest::softphone_page::SoftphonePage;
 use loadtest::speech;
@@ -21,6 +22,9 @@ use server::call::EventType::{
 
 use crate::chromium::{RECORDINGS_MAX, gateway_with_page, open_page};
 use crate::chromium_controls::{Call, DIGITS, assert_pressed};
+use crate::rtp_trunk::in_time;
+use crate::sip_trunk::incoming::wait_until_waiting;
+use crate::sip_trunk::{SipSetup, TO_A_PAGE, far_end, far_end_with};
 
 const WITHIN: Duration = Duration::from_secs(8);
 /// How much is recorded for the judge.
@@ -336,11 +340,11 @@ fn a_page_that_can_not_come_back_says_so_and_the_call_ends() {
 
 #[test]
 fn an_incoming_call_is_shown_and_answered() {
-    let mut setup = GatewaySetup::new(ECHO_TENANT);
-    setup.server_lines = "demo_page = true\n".to_owned();
-    let gateway = Gateway::start(&setup).unwrap();
-    let front = IncomingFront::start(&gateway).unwrap();
-    let mut page = connect_to_be_called(&gateway, &front);
+    let peer = far_end_with(AudioCodec::Pcmu, |config| {
+        config.media[0].speech = Some((speech::alpha(), Playback::Looped));
+    });
+    let (gateway, setup) = gateway_to_be_called(&peer);
+    let (mut page, call) = call_a_page(&gateway, &peer, &setup);
     assert_eq!(page.text("party"), CALLER);
     assert_eq!(
         page.run("document.title").unwrap(),
@@ -353,10 +357,9 @@ fn an_incoming_call_is_shown_and_answered() {
     page.take_pictures("incoming");
     page.click("answer");
     page.wait_for_view("active");
-    assert_eq!(
-        front.heard(),
-        [json!({ "type": "accept", "call_sid": CALL_SID })]
-    );
+    peer.wait_for_state(call, CallState::Answered, in_time())
+        .unwrap();
+    // The far end says what the page's microphone hears.
     assert_hears_itself(&mut page);
     page.click("hang-up");
     page.wait_for_view("ended");
@@ -369,28 +372,44 @@ fn an_incoming_call_is_shown_and_answered() {
 
 #[test]
 fn an_incoming_call_is_rejected() {
-    let mut setup = GatewaySetup::new(ECHO_TENANT);
-    setup.server_lines = "demo_page = true\n".to_owned();
-    let gateway = Gateway::start(&setup).unwrap();
-    let front = IncomingFront::start(&gateway).unwrap();
-    let mut page = connect_to_be_called(&gateway, &front);
+    let peer = far_end(AudioCodec::Pcmu);
+    let (gateway, setup) = gateway_to_be_called(&peer);
+    let (mut page, call) = call_a_page(&gateway, &peer, &setup);
     page.click("reject");
     page.wait_for_view("ended");
     page.wait_for_text("ended-reason", "Rejected · not answered");
-    let reject = json!({ "type": "reject", "call_sid": CALL_SID, "q850_cause": 21 });
-    assert_eq!(front.heard(), [reject]);
+    let refused = peer
+        .wait_for_state(call, CallState::Ended, in_time())
+        .unwrap();
+    assert_eq!(refused.statuses, [180, 603]);
     finish(page, gateway);
 }
 
-/// Connects through `front`, which calls at once.
-fn connect_to_be_called(gateway: &Gateway, front: &IncomingFront) -> SoftphonePage {
+/// Who calls the page.
+const CALLER: &str = "+15550123";
+
+/// A gateway with the page, whose tenant is called by `peer`.
+fn gateway_to_be_called(peer: &SipPeer) -> (Gateway, SipSetup) {
+    let mut setup = SipSetup::new(peer, AudioCodec::Pcmu);
+    setup.inbound = TO_A_PAGE.to_owned();
+    setup.origin = PAGE_ORIGIN.to_owned();
+    setup.server_lines = "demo_page = true\n".to_owned();
+    (setup.start(), setup)
+}
+
+/// The page connects and is called.
+fn call_a_page(gateway: &Gateway, peer: &SipPeer, setup: &SipSetup) -> (SoftphonePage, CallId) {
     let token = gateway.token("acme").unwrap();
-    let fragment = format!("tenant=acme&token={token}");
-    let mut page = SoftphonePage::open_at(&front.origin(), &speech::alpha(), &fragment).unwrap();
+    let mut page = open_page(gateway, &format!("tenant=acme&token={token}"));
     page.click("processing");
     page.click("connect");
+    page.wait_for_view("ready");
+    wait_until_waiting(gateway, 1);
+    let mut call = OutgoingCall::new(&setup.uri("+15550100"));
+    call.from_user = Some(CALLER.to_owned());
+    let call = peer.call(call);
     page.wait_for_view("incoming");
-    page
+    (page, call)
 }
 
 #[test]

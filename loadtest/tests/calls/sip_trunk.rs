@@ -8,7 +8,7 @@
 
 mod changes;
 mod endings;
-mod incoming;
+pub(crate) mod incoming;
 mod load;
 
 use std::net::Ipv4Addr;
@@ -32,6 +32,8 @@ pub(crate) struct SipSetup {
     codec: AudioCodec,
     /// More keys of the trunk.
     pub(crate) trunk_lines: String,
+    /// Whose pages may call.
+    pub(crate) origin: String,
     /// Inbound routes, as TOML.
     pub(crate) inbound: String,
     /// RTP port pairs of the trunk.
@@ -52,6 +54,7 @@ impl SipSetup {
             far_end_port: peer.local_addr().port(),
             codec,
             trunk_lines: String::new(),
+            origin: "https://app.example.com".to_owned(),
             inbound: String::new(),
             media_pairs: 4,
             channel_limit: 50,
@@ -70,7 +73,7 @@ tenant_id = "acme"
 max_calls = 2000
 setups_per_s = 1000
 [tenants.browser]
-origins = ["https://app.example.com"]
+origins = ["{origin}"]
 [[tenants.routes]]
 vendor = "browser"
 trunk_id = "carrier"
@@ -89,6 +92,7 @@ rtp_start_port = {first}
 rtp_end_port = {last}
 {trunk_lines}
 "#,
+            origin = self.origin,
             inbound = self.inbound,
             far_end_port = self.far_end_port,
             sip_port = self.sip_port,
