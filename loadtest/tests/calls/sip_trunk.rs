@@ -7,6 +7,7 @@
 )]
 
 mod changes;
+mod digits;
 mod endings;
 pub(crate) mod incoming;
 mod load;
@@ -249,4 +250,9 @@ fn pcma_calls_a_browser_on_pcmu() {
 #[test]
 fn l16_calls_a_browser_on_opus() {
     far_end_calls(AudioCodec::Opus, AudioCodec::L16, Bar::OpusClean);
+}
+
+#[test]
+fn opus_calls_a_browser_on_opus() {
+    far_end_calls(AudioCodec::Opus, AudioCodec::Opus, Bar::OpusClean);
 }

@@ -161,3 +161,94 @@ fn the_echo_plays_the_caller_back() {
     assert_eq!(types, WHOLE_CALL);
     end(gateway);
 }
+
+/// What is played, as a file, and what is heard of it by who calls: the answer, then the announcement, then the end.
+#[test]
+fn a_recording_is_played_and_then_the_call_ends() {
+    let peer = far_end(AudioCodec::Pcmu);
+    let folder = tempfile::tempdir().unwrap();
+    let alpha = opening(speech::alpha(), OPENING_S).resampled(8_000);
+    let file = folder.path().join("closed.wav");
+    alpha.write_wav(&file).unwrap();
+    let mut setup = SipSetup::new(&peer, AudioCodec::Pcmu);
+    setup.trunk_lines = format!(
+        "inbound_rule = 1\ninbound_audio_url = \"{}\"\n",
+        file.display()
+    );
+    let gateway = setup.start();
+    let call = peer.call(OutgoingCall::new(&setup.uri("1")));
+    let view = peer
+        .wait_for_state(call, CallState::Answered, in_time())
+        .unwrap();
+    let source = view.remote_rtp.unwrap();
+    let ended = peer
+        .wait_for_state(call, CallState::Ended, in_time())
+        .unwrap();
+    assert!(ended.ended_by_other);
+    let heard = peer.rtp().recording(source).unwrap();
+    let question = loadtest::judge::Question::new(Bar::PcmuToRtp);
+    let verdict = loadtest::judge::judge(&alpha, &heard.audio, &question).unwrap();
+    assert!(verdict.pass, "{verdict}");
+    let events = gateway.wait_for_events(in_time(), |events| {
+        (events.len() == 3).then(|| events.to_vec())
+    });
+    assert_eq!(events.expect("three events")[2].q850_cause, 16);
+    end(gateway);
+}
+
+/// A web server that is told of a call, and a far end that is refused.
+#[test]
+fn a_webhook_is_told_and_the_call_refused() {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let told = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut text = String::new();
+        let mut part = [0; 4096];
+        while !text.contains("timestamp_ms") {
+            let read = stream.read(&mut part).unwrap();
+            assert!(read > 0, "cut off: {text}");
+            text.push_str(&String::from_utf8_lossy(&part[..read]));
+        }
+        stream
+            .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+            .unwrap();
+        text
+    });
+    let peer = far_end(AudioCodec::Pcmu);
+    let mut setup = SipSetup::new(&peer, AudioCodec::Pcmu);
+    setup.trunk_lines =
+        format!("inbound_rule = 2\ninbound_webhook_url = \"http://127.0.0.1:{port}/calls?a=b\"\n");
+    let gateway = setup.start();
+    assert_eq!(refused(&peer, &setup, "+15550123").statuses, [480]);
+    let text = told.join().unwrap();
+    assert!(text.starts_with("POST /calls?a=b HTTP/1.1\r\n"), "{text}");
+    assert!(
+        text.contains("\"to\":\"+15550123\"") && text.contains("\"event\":\"incoming_call\""),
+        "{text}"
+    );
+    only_end(&gateway);
+    end(gateway);
+}
+
+#[test]
+fn a_recording_is_heard_before_the_refusal() {
+    let peer = far_end(AudioCodec::Pcmu);
+    let folder = tempfile::tempdir().unwrap();
+    let alpha = opening(speech::alpha(), 2).resampled(8_000);
+    let file = folder.path().join("no.wav");
+    alpha.write_wav(&file).unwrap();
+    let mut setup = SipSetup::new(&peer, AudioCodec::Pcmu);
+    setup.trunk_lines = format!("reject_audio_file = \"{}\"\n", file.display());
+    let gateway = setup.start();
+    let call = peer.call(OutgoingCall::new(&setup.uri("1")));
+    let view = peer
+        .wait_for_state(call, CallState::Ended, in_time())
+        .unwrap();
+    assert_eq!(view.statuses, [183, 603]);
+    let heard = peer.rtp().recording(view.remote_rtp.unwrap()).unwrap();
+    assert!(heard.audio.duration_ms() > 1_500.0);
+    assert_eq!(only_end(&gateway).q850_cause, 21);
+    end(gateway);
+}
