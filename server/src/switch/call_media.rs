@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use super::calls::{Call, HangUp};
+use super::calls::{Call, HangUp, VendorHolds};
 use super::mailbox::SessionEvent;
 use super::vendor_side::{Played, Player, VendorSide};
 use super::{CallKey, SessionKey, Switch, entropy, unix_now};
@@ -179,7 +179,7 @@ impl Switch {
         // RFC 3264 section 8.4: who offers sendonly or inactive puts us on hold, and our answer does not send.
         let held = !peer.direction().sends();
         if self.is_connected(key) && self.follow_formats(now, key).is_continue() {
-            self.set_vendor_hold(now, key, held);
+            self.set_vendor_hold(now, key, |holds| holds.by_offer = held);
         }
     }
 
@@ -213,14 +213,24 @@ impl Switch {
     }
 
     /// The vendor side holds, or goes on. The control thread negotiates it with the far end.
-    pub(super) fn set_vendor_hold(&mut self, now: Instant, key: CallKey, hold: bool) {
+    pub(super) fn set_vendor_hold(
+        &mut self,
+        now: Instant,
+        key: CallKey,
+        change: impl FnOnce(&mut VendorHolds),
+    ) {
         let Some(call) = self.calls.get_mut(key.0) else {
             return;
         };
-        if call.machine.answered().is_none() || call.vendor_holds == hold {
+        if call.machine.answered().is_none() {
             return;
         }
-        call.vendor_holds = hold;
+        let before = call.vendor_holds.any();
+        change(&mut call.vendor_holds);
+        let hold = call.vendor_holds.any();
+        if hold == before {
+            return;
+        }
         let call_sid = call.machine.identity().call_sid;
         self.to_control
             .tell(ToControl::TrunkHold { call_sid, hold });
@@ -235,7 +245,7 @@ impl Switch {
             return;
         };
         let direction = call.trunk.direction();
-        let holds = !direction.sends() || (!direction.receives() && !call.vendor_holds);
+        let holds = !direction.sends() || (!direction.receives() && !call.vendor_holds.any());
         if holds && call.machine.answered().is_some() && call.trunk.terminates_on_hold() {
             let text = "the far end put the call on hold, which its trunk takes for an end (terminate_on_hold)";
             let hang_up = HangUp::new(Q850Cause::NORMAL, Fault::Trunk, text);
@@ -265,8 +275,8 @@ impl Switch {
         let Some(bridge) = call.bridge.as_mut() else {
             return;
         };
-        let to_trunk = direction.sends() && !call.vendor_holds;
-        let to_vendor = direction.receives() && !call.vendor_holds;
+        let to_trunk = direction.sends() && !call.vendor_holds.any();
+        let to_vendor = direction.receives() && !call.vendor_holds.any();
         bridge.set_held(LegId::VENDOR, LegId::TRUNK, !to_trunk);
         bridge.set_held(LegId::TRUNK, LegId::VENDOR, !to_vendor);
         call.flows_since = Some(now);

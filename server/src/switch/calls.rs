@@ -89,8 +89,8 @@ pub(super) struct Call {
     pub(super) bridge: Option<Bridge>,
     /// Of a call that came over a trunk, how far it is taken.
     pub(super) acceptance: Acceptance,
-    /// The vendor side holds the call.
-    pub(super) vendor_holds: bool,
+    /// Whether the vendor side holds the call.
+    pub(super) vendor_holds: VendorHolds,
     /// What the metrics know of the bridge's counters already, route by route.
     pub(super) counted: SmallVec<[DirectionStatistics; 2]>,
     /// A HOLD or RESUME that the ring to the control thread had no room for.
@@ -106,6 +106,21 @@ pub(super) struct Call {
     next_check: Instant,
     pub(super) checks: u32,
     armed: Option<Instant>,
+}
+
+/// The ways in which a page holds its call. They are apart: an offer that restarts ICE takes back no hold that was asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct VendorHolds {
+    /// By `hold`, until `unhold`.
+    pub(super) by_message: bool,
+    /// By an offer that does not let us send, until another does (RFC 3264 section 8.4).
+    pub(super) by_offer: bool,
+}
+
+impl VendorHolds {
+    pub(super) fn any(self) -> bool {
+        self.by_message || self.by_offer
+    }
 }
 
 /// Who has to say yes before the far end is answered.
@@ -337,7 +352,7 @@ impl Call {
             trunk,
             bridge: None,
             acceptance: Acceptance::Outgoing,
-            vendor_holds: false,
+            vendor_holds: VendorHolds::default(),
             counted: SmallVec::new(),
             untold: None,
             answer_slot: Some(answer_slot),

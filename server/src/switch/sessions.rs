@@ -216,7 +216,7 @@ impl SwitchHandle {
     pub fn hold(&self, key: SessionKey, hold: bool) -> Result<(), Refusal> {
         let mut switch = self.0.borrow_mut();
         let call = switch.answered_call_of(key)?;
-        switch.set_vendor_hold(Instant::now(), call, hold);
+        switch.set_vendor_hold(Instant::now(), call, |holds| holds.by_message = hold);
         Ok(())
     }
 

@@ -128,3 +128,24 @@ fn a_trunk_may_take_hold_for_an_end() {
     assert!(record.end_reason.contains("terminate_on_hold"));
     assert_eq!(record.fault, None);
 }
+
+#[test]
+fn an_offer_takes_back_no_hold_that_was_asked_for() {
+    let mut shard = Shard::new(64);
+    let (key, _) = page_over_sip(&mut shard);
+    shard.handle.hold(key, true).unwrap();
+    shard.handle.offer(key, OFFER).unwrap();
+    assert_eq!(
+        shard.said(),
+        [Said::Hold(true), Said::Event(EventType::ChannelHold)]
+    );
+    let inactive = OFFER.replace("a=sendrecv", "a=inactive");
+    shard.handle.offer(key, &inactive).unwrap();
+    shard.handle.hold(key, false).unwrap();
+    assert_eq!(shard.said(), [], "the offer holds still");
+    shard.handle.offer(key, OFFER).unwrap();
+    assert_eq!(
+        shard.said(),
+        [Said::Hold(false), Said::Event(EventType::ChannelResume)]
+    );
+}
