@@ -4,7 +4,7 @@
 //! none, and call [`Agent::handle_timeout`] at [`Agent::poll_timeout`]. A panic in what one message or one leg does ends
 //! that leg alone. Not here: sockets, name lookups, which call a number is for, media.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -146,6 +146,15 @@ pub struct AgentCounters {
     pub panics: u64,
 }
 
+/// What leads to one leg.
+#[derive(Debug, Default)]
+struct Names {
+    call: Option<CallSid>,
+    dialogs: HashSet<DialogId>,
+    servers: HashSet<ServerId>,
+    invite: Option<(String, String)>,
+}
+
 #[derive(Debug)]
 struct WaitingDial {
     dial: Dial,
@@ -165,6 +174,8 @@ pub struct Agent {
     legs_by_dialog: HashMap<DialogId, LegKey>,
     /// Requests of the far end that wait for our answer, by transaction.
     legs_by_server: HashMap<ServerId, LegKey>,
+    /// What of the maps above and below leads to a leg: its end need not search them.
+    names: HashMap<LegKey, Names>,
     /// INVITEs without a final response, by Call-ID and From tag: a copy by another way is a loop.
     legs_by_invite: HashMap<(String, String), LegKey>,
     deadlines: BTreeSet<(Instant, LegKey)>,
@@ -190,6 +201,7 @@ impl Agent {
             legs_by_call: HashMap::new(),
             legs_by_dialog: HashMap::new(),
             legs_by_server: HashMap::new(),
+            names: HashMap::new(),
             legs_by_invite: HashMap::new(),
             deadlines: BTreeSet::new(),
             waiting: VecDeque::new(),
@@ -248,7 +260,7 @@ impl Agent {
     pub fn take_incoming(&mut self, now: Instant, leg: LegKey, call_sid: CallSid, rings: bool) {
         if let Some(found) = self.legs.get_mut(&leg) {
             found.assign(call_sid);
-            self.legs_by_call.insert(call_sid, leg);
+            self.name_call(leg, call_sid);
         }
         self.with_leg(now, leg, |leg, context| {
             if rings {
@@ -583,17 +595,60 @@ impl Agent {
         if let Some(armed) = leg.rearm(None) {
             self.deadlines.remove(&(armed, key));
         }
-        self.legs_by_call.retain(|_, owner| *owner != key);
-        self.legs_by_dialog.retain(|_, owner| *owner != key);
-        self.legs_by_server.retain(|_, owner| *owner != key);
-        self.legs_by_invite.retain(|_, owner| *owner != key);
+        let names = self.names.remove(&key).unwrap_or_default();
+        if let Some(call_sid) = names.call
+            && self.legs_by_call.get(&call_sid) == Some(&key)
+        {
+            self.legs_by_call.remove(&call_sid);
+            // Who is to take its place is the call's only leg now.
+            if let Some(heir) = leg
+                .replacement()
+                .filter(|heir| self.legs.contains_key(heir))
+            {
+                self.name_call(heir, call_sid);
+            }
+        }
+        for dialog in &names.dialogs {
+            self.legs_by_dialog.remove(dialog);
+        }
+        for server in names.servers {
+            self.legs_by_server.remove(&server);
+            // A session that is over needs no ACK: its 2xx is not repeated.
+            self.transactions.acknowledged(server);
+        }
+        if let Some(invite) = names.invite
+            && self.legs_by_invite.get(&invite) == Some(&key)
+        {
+            self.legs_by_invite.remove(&invite);
+        }
+    }
+
+    fn name_call(&mut self, key: LegKey, call_sid: CallSid) {
+        self.legs_by_call.insert(call_sid, key);
+        self.names.entry(key).or_default().call = Some(call_sid);
+    }
+
+    fn name_dialog(&mut self, key: LegKey, dialog: DialogId) {
+        self.legs_by_dialog.insert(dialog.clone(), key);
+        self.names.entry(key).or_default().dialogs.insert(dialog);
+    }
+
+    fn name_server(&mut self, key: LegKey, server: ServerId) {
+        self.legs_by_server.insert(server, key);
+        self.names.entry(key).or_default().servers.insert(server);
     }
 
     /// Follows what came of an input until nothing is left to follow.
     fn settle(&mut self, now: Instant) {
         loop {
             if let Some(event) = self.transactions.poll_event() {
-                self.handle_transaction_event(now, event);
+                if let Err(panicked) = guard::catch(|| self.handle_transaction_event(now, event)) {
+                    self.counters.panics += 1;
+                    tracing::error!(
+                        message = panicked.message,
+                        "a SIP transaction made the agent panic"
+                    );
+                }
             } else if let Some(event) = self.leg_events.pop_front() {
                 self.handle_leg_event(now, event);
             } else {
@@ -621,7 +676,7 @@ impl Agent {
             }
             LegEvent::DialogBegan(dialog, key) => {
                 if self.legs.contains_key(&key) {
-                    self.legs_by_dialog.insert(dialog, key);
+                    self.name_dialog(key, dialog);
                 }
             }
             LegEvent::DialSucceeded(trunk_id) => {
@@ -651,7 +706,7 @@ impl Agent {
             } => self.replacement_failed(now, leg, call_sid, *refusal),
             LegEvent::TookOver { old, new } => {
                 if let Some(call_sid) = self.legs.get(&new).and_then(Leg::call_sid) {
-                    self.legs_by_call.insert(call_sid, new);
+                    self.name_call(new, call_sid);
                 }
                 self.with_leg(now, old, |leg, context| leg.was_replaced(context));
             }

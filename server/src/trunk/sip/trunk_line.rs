@@ -29,6 +29,8 @@ const OPTIONS_FAILURES_MAX: u32 = 2;
 const OPTIONS_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A registration that failed is tried again after this, doubling up to the second.
 const REGISTER_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Longer times (423) that one registration is sent again for.
+const INTERVALS_MAX: u8 = 3;
 const REGISTER_RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
 /// Where a trunk is reached.
@@ -87,6 +89,8 @@ struct Registration {
     expires_s: u32,
     digest: DigestClient,
     waits: Option<(ClientId, Request)>,
+    /// Longer times that the registrar asked for (423) in this attempt.
+    intervals: u8,
     retry_after: Duration,
 }
 
@@ -136,6 +140,7 @@ impl TrunkLine {
             expires_s: sip.register_expires_s,
             digest: DigestClient::default(),
             waits: None,
+            intervals: 0,
             retry_after: REGISTER_RETRY_AFTER,
         };
         let options = Options {
@@ -429,6 +434,7 @@ impl TrunkLine {
         let holds = !matches!(&self.registration.state, RegistrationState::Due(_, Some(_)));
         self.registration.state = RegistrationState::Waits(holds);
         self.registration.digest = DigestClient::default();
+        self.registration.intervals = 0;
         self.registration.cseq += 1;
         let (domain, user) = (self.domain(), self.user().to_owned());
         let mut request = Request::new(Method::Register, format!("sip:{}", self.request_domain()));
@@ -508,7 +514,11 @@ impl TrunkLine {
                     .number(&HeaderName::MinExpires)
                     .unwrap_or(0)
                     .min(86_400);
-                if min_s <= self.registration.expires_s {
+                self.registration.intervals += 1;
+                if min_s <= self.registration.expires_s
+                    || self.registration.intervals > INTERVALS_MAX
+                    || self.registration.state == RegistrationState::Ended
+                {
                     self.registration_failed(now, "423 without a longer Min-Expires".into());
                     return None;
                 }

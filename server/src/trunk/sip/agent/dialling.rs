@@ -134,7 +134,7 @@ impl Agent {
         );
         self.legs.insert(key, leg);
         if call.replaces.is_none() {
-            self.legs_by_call.insert(call.call_sid, key);
+            self.name_call(key, call.call_sid);
         }
         self.with_leg(now, key, |leg, context| leg.dial(context));
         Ok(key)

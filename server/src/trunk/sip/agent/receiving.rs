@@ -117,13 +117,23 @@ impl Agent {
                 self.clients.remove(&id);
             }
             TransactionEvent::ServerEnded { id } => {
-                self.legs_by_server.remove(&id);
+                if let Some(key) = self.legs_by_server.remove(&id) {
+                    if let Some(names) = self.names.get_mut(&key) {
+                        names.servers.remove(&id);
+                    }
+                    self.with_leg(now, key, |leg, context| {
+                        leg.handle_server_ended(context, id)
+                    });
+                }
             }
         }
     }
 
     fn handle_response(&mut self, now: Instant, id: ClientId, response: &Response) {
         match self.clients.get(&id).copied() {
+            Some(ClientPurpose::Leg(key, _)) if !self.legs.contains_key(&key) => {
+                self.acknowledge_orphan(now, id, response)
+            }
             Some(ClientPurpose::Leg(key, purpose)) => {
                 self.with_leg(now, key, |leg, context| {
                     leg.handle_response(context, id, purpose, response)
@@ -145,6 +155,32 @@ impl Agent {
                 }
             }
             Some(ClientPurpose::Stray) | None => {}
+        }
+    }
+
+    /// A 2xx to an INVITE whose leg is over: acknowledged, so that it is not repeated; a session that begins with it is
+    /// ended, once.
+    fn acknowledge_orphan(&mut self, now: Instant, id: ClientId, response: &Response) {
+        let Some((request, flow)) = self.transactions.request_of(id) else {
+            return;
+        };
+        if request.method != Method::Invite || !response.status.is_success() {
+            return;
+        }
+        let Some(mut dialog) = Dialog::of_response(request, response, flow) else {
+            return;
+        };
+        let (begins, cseq) = (request.headers.to_tag().is_none(), request.cseq());
+        let flow = dialog.flow().clone();
+        let mut ack = dialog.ack(cseq);
+        crate::trunk::sip::leg::add_via(&mut ack, &flow, &self.tokens.branch());
+        self.transactions.send(ack.to_bytes().into(), flow.clone());
+        if begins {
+            self.clients.insert(id, ClientPurpose::Stray);
+            let mut bye = dialog.request(Method::Bye);
+            crate::trunk::sip::leg::add_via(&mut bye, &flow, &self.tokens.branch());
+            let bye = self.transactions.request(now, bye, flow);
+            self.clients.insert(bye, ClientPurpose::Stray);
         }
     }
 
@@ -209,7 +245,7 @@ impl Agent {
             let response = self.plain_response(request, 481);
             return self.transactions.respond(now, id, &response);
         };
-        self.legs_by_server.insert(id, key);
+        self.name_server(key, id);
         self.with_leg(now, key, |leg, context| {
             leg.heard_from(flow);
             leg.handle_request(context, id, request);
@@ -291,8 +327,9 @@ impl Agent {
             .get(&HeaderName::Replaces)
             .map(str::to_owned);
         let key = LegKey(self.fresh_key());
-        self.legs_by_dialog.insert(dialog.id().clone(), key);
-        self.legs_by_server.insert(id, key);
+        self.name_dialog(key, dialog.id().clone());
+        self.name_server(key, id);
+        self.names.entry(key).or_default().invite = Some(invite.clone());
         self.legs_by_invite.insert(invite, key);
         let trying = Response::to(&request, StatusCode(100), None);
         self.transactions.respond(now, id, &trying);
@@ -327,6 +364,19 @@ impl Agent {
                 leg.refuse_incoming(context, StatusCode(481), Q850Cause::INVALID_CALL_REFERENCE)
             });
         };
+        // One after the other: two that take its place would both speak for the call.
+        if self
+            .legs
+            .get(&old)
+            .is_some_and(|old| old.replacement().is_some())
+        {
+            return self.with_leg(now, key, |leg, context| {
+                leg.refuse_incoming(context, StatusCode(491), Q850Cause::TEMPORARY_FAILURE)
+            });
+        }
+        if let Some(old) = self.legs.get_mut(&old) {
+            old.set_replacement(key);
+        }
         let Some(leg) = self.legs.get_mut(&key) else {
             return;
         };

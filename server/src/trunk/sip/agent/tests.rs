@@ -5,6 +5,7 @@
 
 mod calls;
 mod established;
+mod hostile;
 mod requests;
 mod trunks;
 
@@ -353,6 +354,7 @@ impl Pair {
             );
             assert!(
                 agent.legs_by_server.is_empty()
+                    && agent.names.is_empty()
                     && agent.legs_by_invite.is_empty()
                     && agent.deadlines.is_empty()
             );

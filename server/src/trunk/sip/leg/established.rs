@@ -13,6 +13,7 @@ use crate::call::q850::Q850Cause;
 use crate::call::rings::TrunkProgress;
 use crate::fault::Fault;
 use crate::trunk::sip::cause;
+use crate::trunk::sip::dialog::DialogId;
 use crate::trunk::sip::digest::DigestClient;
 use crate::trunk::sip::dtmf_relay;
 use crate::trunk::sip::message::{HeaderName, Method, Request, Response, StatusCode};
@@ -38,7 +39,10 @@ pub(in super::super) struct Established {
     digits: VecDeque<(char, u32)>,
     info: Option<ClientId>,
     pub(super) allows_update: bool,
-    digest: DigestClient,
+    /// 491 in a row.
+    glares: u8,
+    /// We hang up when the ACK of our answer has come.
+    leaves: Option<Q850Cause>,
     /// REFER of ours.
     pub(super) transfer: Option<super::transfer::Transfer>,
 }
@@ -49,6 +53,14 @@ struct Own {
     request: Request,
     /// It offers SDP.
     offers: bool,
+    tries: Tries,
+}
+
+/// What a request was sent again for, so that no far end makes it go round in circles.
+#[derive(Debug, Default)]
+struct Tries {
+    digest: DigestClient,
+    intervals: u8,
 }
 
 #[derive(Debug)]
@@ -56,10 +68,16 @@ struct Unacknowledged {
     id: ServerId,
     cseq: u32,
     awaits_answer: bool,
+    /// It is the answer that began the session.
+    begins: bool,
 }
 
 /// 2xx of ours that may wait for their ACK at once.
 const UNACKNOWLEDGED_MAX: usize = 4;
+/// 491 in a row; then the session stays as it is.
+const GLARES_MAX: u8 = 8;
+/// Longer session intervals (422) that one request of ours is sent again for.
+const INTERVALS_MAX: u8 = 3;
 
 impl Established {
     /// A session that our INVITE began.
@@ -74,7 +92,8 @@ impl Established {
             digits: VecDeque::new(),
             info: None,
             allows_update,
-            digest: DigestClient::default(),
+            glares: 0,
+            leaves: None,
             transfer: None,
         }
     }
@@ -92,6 +111,7 @@ impl Established {
             id,
             cseq,
             awaits_answer,
+            begins: true,
         });
         established
     }
@@ -160,6 +180,7 @@ impl Leg {
         };
         let changes_hold = session.wants_hold != holds;
         let in_the_way = session.own.is_some()
+            || session.leaves.is_some()
             || session.unacknowledged.iter().any(|open| open.awaits_answer)
             || session.try_again_at.is_some_and(|at| at > now);
         if in_the_way || !(changes_hold || session.wants_refresh) {
@@ -196,10 +217,16 @@ impl Leg {
         headers.push(HeaderName::Supported, super::SUPPORTED);
         headers.push(HeaderName::SessionExpires, expires.write());
         headers.push(HeaderName::MinSe, MIN_SE_S.to_string());
-        self.send_own(context, request, !by_update);
+        self.send_own(context, request, !by_update, Tries::default());
     }
 
-    fn send_own(&mut self, context: &mut Context<'_>, request: Request, offers: bool) {
+    fn send_own(
+        &mut self,
+        context: &mut Context<'_>,
+        request: Request,
+        offers: bool,
+        tries: Tries,
+    ) {
         let kept = request.clone();
         let Some(client) = self.send_in_dialog(context, request, LegRequest::Renegotiation) else {
             return;
@@ -209,6 +236,7 @@ impl Leg {
                 client,
                 request: kept,
                 offers,
+                tries,
             });
         }
     }
@@ -250,6 +278,9 @@ impl Leg {
             && let Some(dialog) = self.dialog.clone()
         {
             self.send_ack(context, &dialog, own.request.cseq(), None);
+        }
+        if let Some(session) = self.session() {
+            session.glares = 0;
         }
         self.timer.answered_to_us(context.now, &response.headers);
         if own.offers {
@@ -298,11 +329,13 @@ impl Leg {
             negotiation.roll_back();
         }
         let status = response.status.0;
+        let glares = self.session().map_or(0, |session| session.glares);
         match status {
             401 | 407 => self.answer_challenge(context, own, response),
-            491 => {
+            491 if glares < GLARES_MAX => {
                 let pause = self.glare_pause(context);
                 if let Some(session) = self.session() {
+                    session.glares += 1;
                     session.try_again_at = Some(context.now + pause);
                     session.wants_refresh |= !own.offers;
                 }
@@ -312,19 +345,22 @@ impl Leg {
                     .headers
                     .number(&HeaderName::MinSe)
                     .unwrap_or(MIN_SE_S);
-                let mut asked = own.request;
-                if asked
-                    .headers
-                    .number(&HeaderName::SessionExpires)
-                    .is_some_and(|asked| asked < min_se_s)
+                let mut own = own;
+                own.tries.intervals += 1;
+                let headers = &mut own.request.headers;
+                if own.tries.intervals > INTERVALS_MAX
+                    || headers
+                        .number(&HeaderName::SessionExpires)
+                        .is_none_or(|asked| asked >= min_se_s)
                 {
-                    asked.headers.set(
-                        HeaderName::SessionExpires,
-                        format!("{min_se_s};refresher=uac"),
-                    );
-                    asked.headers.set(HeaderName::MinSe, min_se_s.to_string());
-                    self.send_own_again(context, asked, own.offers);
+                    return self.stay_as_it_was();
                 }
+                headers.set(
+                    HeaderName::SessionExpires,
+                    format!("{min_se_s};refresher=uac"),
+                );
+                headers.set(HeaderName::MinSe, min_se_s.to_string());
+                self.send_own_again(context, own);
             }
             // RFC 3261 section 12.2.1.2: the far end knows no such dialog any more.
             408 | 481 => {
@@ -340,34 +376,41 @@ impl Leg {
                 }
                 self.renegotiate_if_due(context);
             }
-            // RFC 3261 section 14.1: the session goes on as it was.
-            _ => {
-                let holds = self.negotiation.as_ref().is_some_and(|n| n.holds());
-                if let Some(session) = self.session() {
-                    session.wants_hold = holds;
-                }
-            }
+            _ => self.stay_as_it_was(),
+        }
+    }
+
+    /// RFC 3261 section 14.1: a refused change leaves the session as it was, and it is not asked for again.
+    fn stay_as_it_was(&mut self) {
+        let holds = self.negotiation.as_ref().is_some_and(|n| n.holds());
+        if let Some(session) = self.session() {
+            session.glares = 0;
+            session.wants_hold = holds;
         }
     }
 
     fn answer_challenge(&mut self, context: &mut Context<'_>, own: Own, response: &Response) {
         let cnonce = context.tokens.bytes();
-        let sip = std::sync::Arc::clone(&self.sip);
-        let mut request = own.request;
-        let Some(session) = self.session() else {
-            return;
-        };
-        let answered =
-            session
-                .digest
-                .answer(&mut request, response, sip.credentials.as_ref(), cnonce);
-        if answered.is_ok() {
-            self.send_own_again(context, request, own.offers);
+        let mut own = own;
+        let credentials = self.sip.credentials.as_ref();
+        let answered = own
+            .tries
+            .digest
+            .answer(&mut own.request, response, credentials, cnonce);
+        match answered {
+            Ok(()) => self.send_own_again(context, own),
+            Err(_) => self.stay_as_it_was(),
         }
     }
 
     /// The same request with the next number; its offer is made anew, as it was rolled back.
-    fn send_own_again(&mut self, context: &mut Context<'_>, mut request: Request, offers: bool) {
+    fn send_own_again(&mut self, context: &mut Context<'_>, own: Own) {
+        let Own {
+            mut request,
+            offers,
+            tries,
+            ..
+        } = own;
         let hold = self.session().is_some_and(|session| session.wants_hold);
         let (Some(dialog), Some(negotiation)) = (self.dialog.as_mut(), self.negotiation.as_mut())
         else {
@@ -385,7 +428,7 @@ impl Leg {
         request
             .headers
             .set(HeaderName::CSeq, format!("{number} {method}"));
-        self.send_own(context, request, offers);
+        self.send_own(context, request, offers, tries);
     }
 
     /// RFC 3261 section 14.1: who made the Call-ID waits 2.1 to 4 s, the other 0 to 2 s.
@@ -451,6 +494,14 @@ impl Leg {
             response.headers.push(HeaderName::Allow, super::ALLOW);
             return self.respond(context, id, response);
         }
+        // Another fork's dialog is not the session's, though it leads here.
+        let is_ours = self
+            .dialog
+            .as_ref()
+            .is_none_or(|dialog| DialogId::of_request(request).as_ref() == Some(dialog.id()));
+        if !is_ours {
+            return self.respond_status(context, id, request, 481);
+        }
         if let Some(dialog) = self.dialog.as_mut()
             && let Err(status) = dialog.take_request(request)
         {
@@ -463,7 +514,7 @@ impl Leg {
             Method::Notify => self.handle_notify(context, id, request),
             _ if self.session().is_none() => {
                 // RFC 3311 section 5.1: an offer before our answer is glare; anything else has to wait.
-                let status = if matches!(self.state, State::Alerting(_)) {
+                let status = if matches!(self.state, State::Alerting(_) | State::Dialling(_)) {
                     491
                 } else {
                     481
@@ -490,6 +541,10 @@ impl Leg {
         let cause = cause::read_reason(&request.headers).unwrap_or(Q850Cause::NORMAL);
         let fault = (cause != Q850Cause::NORMAL).then_some(Fault::Trunk);
         self.tell_end(context, cause, fault, "the far end hung up");
+        // Who is called may not do this before it has answered (RFC 3261 section 15): our INVITE is open still.
+        if matches!(self.state, State::Dialling(_)) {
+            return self.give_up(context);
+        }
         self.state = State::Over;
     }
 
@@ -564,6 +619,7 @@ impl Leg {
                         id,
                         cseq: request.cseq(),
                         awaits_answer: !has_offer,
+                        begins: false,
                     });
                 }
                 if let Some(media) = media {
@@ -613,6 +669,9 @@ impl Leg {
             return;
         };
         context.transactions.acknowledged(open.id);
+        if let Some(cause) = session.leaves.filter(|_| open.begins) {
+            return self.send_bye(context, cause);
+        }
         if open.awaits_answer {
             let tag = request.headers.from_tag().unwrap_or_default().to_owned();
             self.take_answer(context, &tag, &request.body);
@@ -658,6 +717,15 @@ impl Leg {
     /// Our side hangs up, wherever the leg stands. Nothing is told.
     pub fn hang_up(&mut self, context: &mut Context<'_>, cause: Q850Cause) {
         self.call_sid = None;
+        self.replaces = None;
+        if let State::Established(session) = &mut self.state
+            && session.unacknowledged.iter().any(|open| open.begins)
+        {
+            // RFC 3261 section 15: no BYE before the ACK. A far end that has missed our answer would refuse it, and be in
+            // a call alone once the answer comes again.
+            session.leaves = Some(cause);
+            return;
+        }
         match self.state {
             State::Dialling(_) => self.give_up(context),
             State::Alerting(_) => self.refuse_incoming(context, cause::status_of(cause), cause),

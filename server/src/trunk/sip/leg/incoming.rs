@@ -188,6 +188,18 @@ impl Leg {
         self.state = State::Over;
     }
 
+    /// A request of the far end is over. An INVITE that nobody answered for so long is not kept either.
+    pub fn handle_server_ended(&mut self, context: &mut Context<'_>, id: ServerId) {
+        let State::Alerting(alerting) = &self.state else {
+            return;
+        };
+        if alerting.id == id {
+            let cause = Q850Cause::NO_ANSWER;
+            self.tell_end(context, cause, None, "nobody answered");
+            self.state = State::Over;
+        }
+    }
+
     /// PRACK (RFC 3262 section 3).
     pub(super) fn handle_prack(
         &mut self,

@@ -31,7 +31,7 @@ use super::transaction::{ClientId, ServerId, Transactions};
 use crate::call::q850::Q850Cause;
 use crate::call::rings::TrunkProgress;
 use crate::config::{SipTrunkConfig, TrunkConfig};
-use crate::fault::{Fault, Refusal};
+use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::id::{CallSid, TrunkId};
 
 pub use incoming::has_wrong_content;
@@ -164,6 +164,8 @@ pub struct Leg {
     pub(super) state: State,
     /// ACKs that were sent, newest last, for repeated 2xx.
     pub(super) acks: VecDeque<SentAck>,
+    /// Sessions that were ended because another answered first.
+    pub(super) strays: usize,
     /// A leg that takes this one's place, once it is answered (REFER).
     pub(super) replacement: Option<LegKey>,
     /// The leg whose place this one takes.
@@ -224,6 +226,7 @@ impl Leg {
             owns_call_id: false,
             state: State::Over,
             acks: VecDeque::new(),
+            strays: 0,
             replacement: None,
             replaces,
             referral: None,
@@ -359,9 +362,18 @@ impl Leg {
         fault: Option<Fault>,
         text: impl Into<String>,
     ) {
-        // A transfer goes on without the one who asked for it: the new leg speaks for the call.
-        if self.replacement.is_none() {
-            let text = text.into();
+        let text = text.into();
+        if let Some(old) = self.replaces.take() {
+            // The other leg still speaks for the call.
+            let fault = fault.unwrap_or(Fault::Trunk);
+            let refusal = Refusal::new(RefusalCode::Internal, fault, text).with_cause(cause);
+            context.events.push_back(LegEvent::ReplacementFailed {
+                leg: old,
+                call_sid: self.call_sid,
+                refusal: Box::new(refusal),
+            });
+        } else if self.replacement.is_none() {
+            // Else a transfer goes on without the one who asked for it: the new leg speaks for the call.
             self.tell(context, TrunkProgress::HungUp { cause, fault, text });
         }
         self.call_sid = None;

@@ -25,6 +25,8 @@ use crate::trunk::sip::transaction::{ClientFailure, ClientId};
 
 /// Redirections of one call that are followed.
 pub const REDIRECTS_MAX: usize = 5;
+/// Longer session intervals that one call's far ends may ask for (422): a proxy may, and whom it asks.
+const INTERVALS_MAX: u8 = 3;
 /// After a CANCEL the INVITE's final response is due (RFC 3261 section 9.1).
 const CANCELLED_WITHIN: Duration = Duration::from_secs(32);
 
@@ -38,6 +40,7 @@ pub struct Dialling {
     /// Where it goes when this target fails.
     next_targets: VecDeque<SocketAddr>,
     digest: DigestClient,
+    intervals: u8,
     /// Request-URIs that were called, so that redirection never goes in circles.
     called: Vec<String>,
     forks: Vec<Fork>,
@@ -74,6 +77,14 @@ impl Dialling {
         }
     }
 
+    /// Another far end challenges anew.
+    fn forget_challenges(&mut self) {
+        self.digest = DigestClient::default();
+        for name in [HeaderName::Authorization, HeaderName::ProxyAuthorization] {
+            self.request.headers.remove(&name);
+        }
+    }
+
     /// A call to `request`'s URI over `flow`.
     pub fn new(request: Request, flow: Flow, next_targets: VecDeque<SocketAddr>) -> Self {
         Self {
@@ -83,6 +94,7 @@ impl Dialling {
             flow,
             next_targets,
             digest: DigestClient::default(),
+            intervals: 0,
             forks: Vec::new(),
             has_provisional: false,
             has_first_response: false,
@@ -321,6 +333,11 @@ impl Leg {
         if !response.status.is_success() || self.repeat_ack(context, response) {
             return;
         }
+        // More than that are no forks: each answer of ours would be two messages for one.
+        if self.strays >= FORKS_MAX {
+            return;
+        }
+        self.strays += 1;
         let (Some(ours), Some((cseq, _))) = (&self.dialog, response.headers.cseq()) else {
             return;
         };
@@ -372,7 +389,10 @@ impl Leg {
                 let min_se_s = response.headers.number(&HeaderName::MinSe);
                 let min_se_s = min_se_s.unwrap_or(MIN_SE_S).clamp(MIN_SE_S, 86_400);
                 let asked = dialling.request.headers.number(&HeaderName::SessionExpires);
-                if asked.is_some_and(|asked| asked >= min_se_s) {
+                dialling.intervals += 1;
+                if dialling.intervals > INTERVALS_MAX
+                    || asked.is_some_and(|asked| asked >= min_se_s)
+                {
                     return self.refuse(context, response);
                 }
                 let headers = &mut dialling.request.headers;
@@ -422,10 +442,7 @@ impl Leg {
                 dialling.flow.connection = None;
             }
         }
-        dialling.digest = DigestClient::default();
-        for name in [HeaderName::Authorization, HeaderName::ProxyAuthorization] {
-            dialling.request.headers.remove(&name);
-        }
+        dialling.forget_challenges();
         self.send_invite_again(context);
     }
 
@@ -438,6 +455,7 @@ impl Leg {
             Some(target) => {
                 dialling.flow.remote = target;
                 dialling.flow.connection = None;
+                dialling.forget_challenges();
                 self.send_invite_again(context);
             }
             None => match response {
@@ -566,6 +584,9 @@ impl Leg {
             && let Cancel::Sent(until) = dialling.cancel
             && until <= context.now
         {
+            if let Some(client) = dialling.client {
+                context.transactions.forget(client);
+            }
             self.state = State::Over;
         }
     }

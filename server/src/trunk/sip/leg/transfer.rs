@@ -170,7 +170,7 @@ impl Leg {
         let (Some(target), None) = (target, targets.next()) else {
             return self.respond_status(context, id, request, 400);
         };
-        if self.replacement.is_some() || self.call_sid.is_none() {
+        if self.replacement.is_some() || self.replaces.is_some() || self.call_sid.is_none() {
             return self.respond_status(context, id, request, 491);
         }
         let silent = request

@@ -68,6 +68,10 @@ impl Client {
         }
     }
 
+    pub(super) fn request(&self) -> (&Request, &Flow) {
+        (&self.request, &self.flow)
+    }
+
     pub(super) fn transmit(&self) -> Transmit {
         Transmit {
             flow: self.flow.clone(),
@@ -91,7 +95,13 @@ impl Client {
                 if is_invite {
                     // The far end is at work: it may ring as long as its user likes, so timer B ends here.
                     self.retransmit_at = None;
-                    self.ends_at = now + INVITE_PROCEEDING_MAX;
+                    let in_dialog = self.request.headers.to_tag().is_some();
+                    self.ends_at = now
+                        + if in_dialog {
+                            REINVITE_PROCEEDING_MAX
+                        } else {
+                            INVITE_PROCEEDING_MAX
+                        };
                 } else if self.retransmit_at.is_some() {
                     self.retransmit_after = T2;
                 }
@@ -227,3 +237,5 @@ impl Client {
 
 /// An INVITE that got a provisional response is the user's to end; this is only against leaks (timer C is 3 minutes).
 const INVITE_PROCEEDING_MAX: Duration = Duration::from_secs(3600);
+/// Nobody is alerted by an INVITE in a session: timer C holds for it.
+const REINVITE_PROCEEDING_MAX: Duration = Duration::from_secs(180);

@@ -178,6 +178,16 @@ impl Transactions {
         self.clients.get(&id)?.cancel()
     }
 
+    /// A request of ours that lives, and where it went.
+    pub fn request_of(&self, id: ClientId) -> Option<(&Request, &Flow)> {
+        self.clients.get(&id).map(Client::request)
+    }
+
+    /// Nobody waits for the answer to a request of ours any more (RFC 3261 section 9.1: a cancelled INVITE).
+    pub fn forget(&mut self, id: ClientId) {
+        self.drop_client(id);
+    }
+
     /// Sends a message outside of transactions: an ACK for a 2xx.
     pub fn send(&mut self, payload: Arc<[u8]>, flow: Flow) {
         self.transmits.push_back(Transmit { flow, payload });
@@ -365,6 +375,13 @@ impl Transactions {
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
+        // A branch alone would let a far end answer in another dialog's name.
+        let (asked, _) = client.request();
+        if asked.headers.call_id() != response.headers.call_id()
+            || asked.headers.from_tag() != response.headers.from_tag()
+        {
+            return;
+        }
         let taken = client.handle_response(now, &response);
         if let Some(ack) = taken.ack {
             self.transmits.push_back(ack);
