@@ -7,6 +7,9 @@ use crate::trunk::sip::transaction::TRANSACTIONS_MAX;
 
 const SDP: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.2\r\ns=-\r\nc=IN IP4 192.0.2.2\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
 
+/// Header fields of an answer, by round.
+type Extra<'a> = &'a dyn Fn(usize) -> String;
+
 fn with_body(head: &str, body: &str) -> String {
     if body.is_empty() {
         return format!("{head}Content-Length: 0\r\n\r\n");
@@ -198,7 +201,7 @@ fn a_call_does_not_go_round_in_circles() {
     let challenge = |nonce: &str| {
         format!("WWW-Authenticate: Digest realm=\"x\", nonce=\"{nonce}\", stale=true\r\n")
     };
-    let cases: [(&str, usize, &dyn Fn(usize) -> String); 4] = [
+    let cases: [(&str, usize, Extra<'_>); 4] = [
         ("401 Unauthorized", 4, &|round| {
             challenge(&round.to_string())
         }),
@@ -225,7 +228,7 @@ fn a_call_does_not_go_round_in_circles() {
 
 #[test]
 fn a_session_is_not_negotiated_in_circles() {
-    let cases: [(&str, usize, &dyn Fn(usize) -> String); 3] = [
+    let cases: [(&str, usize, Extra<'_>); 3] = [
         ("491 Request Pending", 9, &|_| String::new()),
         ("422 Session Interval Too Small", 4, &|round| {
             format!("Min-SE: {}\r\n", 2000 + round)
