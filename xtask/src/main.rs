@@ -23,9 +23,10 @@ cargo xtask <command>
   ci              fmt, clippy, doc, deny, the SDK's types, the fuzz targets for 20 s each, then `test`.
   fuzz [SECONDS]  Every fuzz target for SECONDS (default 1800).
   neon            The codecs' tests as 64-bit ARM, under QEMU (4 minutes at first). Not in `ci`: it needs a target of rustup.
-  soak [--cycles N] [--seed N]
+  soak [--cycles N] [--seed N] [--long-call-s N]
                   Gateways under load that drain, stop, are killed, reloaded and panic, 200 times: does every call that
-                  had a CREATE have its end? A summary at the end.
+                  had a CREATE have its end? A summary at the end. `--long-call-s 3600 --cycles 0`: one call over a SIP
+                  trunk that lasts an hour.
   bench [udp | codecs]
                   The benchmarks of every crate; `udp` alone: how a shard moves datagrams, as a table (3 minutes); `codecs`: what
                   each part of the codecs costs, beside speexdsp, soxr and the usual chain.

@@ -5,12 +5,14 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use loadtest::soak::{Cycle, Ending, cycle};
+use loadtest::soak::{Cycle, Ending, cycle, long_call};
 
 /// Log lines that are shown of a cycle that failed.
 const LOG_LINES: usize = 60;
 /// Without a terminal the bar is a line, each so many cycles.
 const LINE_EVERY: u64 = 10;
+/// The same for a long call, in seconds.
+const LINE_EVERY_S: u64 = 60;
 const BAR_WIDTH: u64 = 30;
 
 #[derive(Debug, Args)]
@@ -19,6 +21,7 @@ The gateway is CLUTCHCALL_GATEWAY, or stands beside this program. Its ends are d
 builds) and SIGKILL; meanwhile it is reloaded, with bad files too, and single calls panic.
 
   clutchcall-loadtest soak --cycles 200 --seed 7
+  clutchcall-loadtest soak --long-call-s 3600 --cycles 0
 
 Exit code 0 only if every call that had a CREATE had its end, SIGKILL excepted.")]
 pub(super) struct SoakArguments {
@@ -28,6 +31,9 @@ pub(super) struct SoakArguments {
     /// Repeats the chances of an earlier soak
     #[arg(long)]
     seed: Option<u64>,
+    /// First one call over a SIP trunk that lasts so long; 3600: an hour
+    #[arg(long, default_value_t = 0)]
+    long_call_s: u64,
     /// Begin with this cycle of the seed
     #[arg(long, default_value_t = 0)]
     from: u64,
@@ -47,6 +53,10 @@ pub(super) fn run(arguments: &SoakArguments) -> Result<bool, Box<dyn Error>> {
         let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
         since.as_secs() % 1_000_000
     });
+    let long_call_passed = arguments.long_call_s == 0 || run_long_call(arguments.long_call_s)?;
+    if arguments.cycles == 0 {
+        return Ok(long_call_passed);
+    }
     println!("soak of {} cycles, seed {seed}", arguments.cycles);
     let began = Instant::now();
     let mut sums: [Sum; Ending::ALL.len()] = Default::default();
@@ -97,7 +107,32 @@ pub(super) fn run(arguments: &SoakArguments) -> Result<bool, Box<dyn Error>> {
         "{}",
         super::terminal::verdict_coloured(&verdict, failed == 0)
     );
-    Ok(failed == 0)
+    Ok(failed == 0 && long_call_passed)
+}
+
+/// One long call, with a bar.
+fn run_long_call(lasts_s: u64) -> Result<bool, Box<dyn Error>> {
+    println!("one call of {lasts_s} s over a SIP trunk");
+    let call = long_call(Duration::from_secs(lasts_s), |up| {
+        draw_bar(up.as_secs().min(lasts_s), lasts_s, LINE_EVERY_S, |done| {
+            format!("{done}/{lasts_s} s")
+        });
+    })?;
+    println!();
+    for failure in &call.failures {
+        println!("  {failure}");
+    }
+    let passed = call.failures.is_empty();
+    let verdict = format!(
+        "{}: up for {} s, {} refreshes of the session, {} packets of the far end, {} of them lost",
+        if passed { "pass" } else { "FAILED" },
+        call.lasted.as_secs(),
+        call.refreshes,
+        call.from_far_end.0,
+        call.from_far_end.1
+    );
+    println!("{}", super::terminal::verdict_coloured(&verdict, passed));
+    Ok(passed)
 }
 
 fn tell_failure(number: u64, seed: u64, one: &Cycle) {
@@ -113,16 +148,24 @@ fn tell_failure(number: u64, seed: u64, one: &Cycle) {
 }
 
 fn draw(done: u64, cycles: u64, calls: usize, failed: u64, passed: Duration) {
+    draw_bar(done, cycles, LINE_EVERY, |done| {
+        let seconds = passed.as_secs();
+        format!("{done}/{cycles} cycles, {calls} calls, {failed} failed, {seconds} s")
+    });
+}
+
+/// A bar that is `done` of `all` full, and what stands behind it.
+fn draw_bar(done: u64, all: u64, line_every: u64, text: impl Fn(u64) -> String) {
     let terminal = std::io::stderr().is_terminal();
-    if !terminal && !done.is_multiple_of(LINE_EVERY) && done != cycles {
+    if !terminal && !done.is_multiple_of(line_every) && done != all {
         return;
     }
-    let filled = (done * BAR_WIDTH / cycles.max(1)) as usize;
+    let filled = (done * BAR_WIDTH / all.max(1)) as usize;
     let bar = format!(
-        "[{}{}] {done}/{cycles} cycles, {calls} calls, {failed} failed, {} s",
+        "[{}{}] {}",
         "#".repeat(filled),
         ".".repeat(BAR_WIDTH as usize - filled),
-        passed.as_secs()
+        text(done)
     );
     let mut stderr = std::io::stderr().lock();
     // A bar that can't be drawn is no reason to stop.

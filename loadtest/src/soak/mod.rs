@@ -6,6 +6,7 @@
 
 mod caller;
 mod events;
+mod long_call;
 
 use std::fs;
 use std::sync::Mutex;
@@ -18,6 +19,7 @@ use crate::gateway::{ECHO_TENANT, Gateway, GatewayError, GatewaySetup};
 use crate::impairment::Dice;
 use caller::Caller;
 pub use events::Endings;
+pub use long_call::{LongCall, LongCallError, long_call};
 
 /// Callers at once.
 const CALLERS: u64 = 5;
