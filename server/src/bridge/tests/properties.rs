@@ -73,7 +73,11 @@ fn arrival() -> impl Strategy<Value = Arrival> {
 fn play(source: Codec, sink: Codec, forced: bool, arrivals: &[Arrival]) -> Harness {
     let source = format_with_events(source);
     let sink = format_with_events(sink);
-    let mut harness = Harness::with_options(&source, &sink, options(forced));
+    let harness = Harness::with_options(&source, &sink, options(forced));
+    play_into(harness, arrivals)
+}
+
+fn play_into(mut harness: Harness, arrivals: &[Arrival]) -> Harness {
     let (mut sequence, mut timestamp) = (1_000u16, 50_000u32);
     for arrival in arrivals {
         harness.pass(arrival.elapsed_ms);
@@ -155,5 +159,39 @@ proptest! {
             prop_assert!(numbers.insert(seen.sequence), "{} twice", seen.sequence);
         }
         prop_assert_eq!(harness.statistics().overrun, 0);
+    }
+
+    #[test]
+    fn tones_take_numbers_of_their_own_and_end(
+        (source, sink) in prop_oneof![
+            Just((Codec::Pcmu, Codec::Pcmu)),
+            Just((Codec::Opus, Codec::Opus)),
+            Just((Codec::Opus, Codec::L16)),
+            Just((Codec::Pcma, Codec::Opus)),
+        ],
+        ptime_ms in prop_oneof![Just(10u8), Just(20), Just(40)],
+        arrivals in proptest::collection::vec(arrival(), 1..80),
+    ) {
+        let sink = StreamFormat { ptime_ms, ..format(sink) };
+        let options = DirectionOptions {
+            tones_to_sink: DigitTones::Always,
+            tones_from_source: DigitTones::Always,
+            ..options(false)
+        };
+        // Once with events of the source that become tones, once with tones of the source that are heard.
+        for source in [format_with_events(source), format(source)] {
+            let harness = Harness::with_options(&source, &sink, options);
+            let mut harness = play_into(harness, &arrivals);
+            // As many digits as can wait, each as long as can be.
+            for _ in 0..64 {
+                harness.pass(10_000);
+            }
+            let mut numbers = HashSet::new();
+            for seen in &harness.seen {
+                prop_assert!(numbers.insert(seen.sequence), "{} twice", seen.sequence);
+            }
+            prop_assert_eq!(harness.statistics().overrun, 0);
+            prop_assert_eq!(harness.direction.poll_timeout(), None, "it ends");
+        }
     }
 }
