@@ -43,8 +43,8 @@ pub(in super::super) struct Established {
     glares: u8,
     /// We hang up when the ACK of our answer has come.
     leaves: Option<Q850Cause>,
-    /// REFER of ours.
-    pub(super) transfer: Option<super::transfer::Transfer>,
+    /// A REFER of ours is under way.
+    pub(super) transferring: bool,
 }
 
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl Established {
             allows_update,
             glares: 0,
             leaves: None,
-            transfer: None,
+            transferring: false,
         }
     }
 
@@ -534,10 +534,7 @@ impl Leg {
             let (invite, invite_request) = (alerting.id, alerting.request.clone());
             self.respond_status(context, invite, &invite_request, 487);
         }
-        let was_transfer = self.session().and_then(|session| session.transfer.take());
-        if let Some(transfer) = was_transfer {
-            transfer.far_end_left(context, self.call_sid);
-        }
+        self.left_while_transferred(context);
         let cause = cause::read_reason(&request.headers).unwrap_or(Q850Cause::NORMAL);
         let fault = (cause != Q850Cause::NORMAL).then_some(Fault::Trunk);
         self.tell_end(context, cause, fault, "the far end hung up");

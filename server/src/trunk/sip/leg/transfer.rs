@@ -7,7 +7,6 @@ use super::{Context, Leg, LegEvent, LegRequest, State};
 use crate::call::TrunkMedia;
 use crate::call::q850::Q850Cause;
 use crate::call::rings::TrunkProgress;
-use crate::id::CallSid;
 use crate::trunk::sip::message::value::{NameAddr, SipUri};
 use crate::trunk::sip::message::{HeaderName, Method, Request, Response, StatusCode};
 use crate::trunk::sip::transaction::ServerId;
@@ -19,24 +18,6 @@ pub enum TransferOutcome {
     Succeeded,
     /// It is not, and the call goes on; one sentence for a person.
     Failed(String),
-}
-
-/// A REFER of ours.
-#[derive(Debug)]
-pub(in super::super) struct Transfer {
-    _private: (),
-}
-
-impl Transfer {
-    /// The far end hung up before it told how the transfer went: most do, once they are connected.
-    pub(super) fn far_end_left(self, context: &mut Context<'_>, call_sid: Option<CallSid>) {
-        if let Some(call_sid) = call_sid {
-            let outcome = TransferOutcome::Succeeded;
-            context
-                .events
-                .push_back(LegEvent::Transferred { call_sid, outcome });
-        }
-    }
 }
 
 /// A REFER of the far end that is under way.
@@ -57,10 +38,10 @@ impl Leg {
         let State::Established(session) = &mut self.state else {
             return Err("the far end has not answered".into());
         };
-        if session.transfer.is_some() {
+        if session.transferring {
             return Err("a transfer is under way".into());
         }
-        session.transfer = Some(Transfer { _private: () });
+        session.transferring = true;
         let Some(dialog) = self.dialog.as_mut() else {
             return Err("the far end has not answered".into());
         };
@@ -90,10 +71,25 @@ impl Leg {
         let State::Established(session) = &mut self.state else {
             return;
         };
-        if session.transfer.take().is_some()
+        if std::mem::take(&mut session.transferring)
             && let Some(call_sid) = self.call_sid
         {
             let outcome = TransferOutcome::Failed(text.to_owned());
+            context
+                .events
+                .push_back(LegEvent::Transferred { call_sid, outcome });
+        }
+    }
+
+    /// The far end hung up before it told how the transfer went: most do, once they are connected.
+    pub(super) fn left_while_transferred(&mut self, context: &mut Context<'_>) {
+        let State::Established(session) = &mut self.state else {
+            return;
+        };
+        if std::mem::take(&mut session.transferring)
+            && let Some(call_sid) = self.call_sid
+        {
+            let outcome = TransferOutcome::Succeeded;
             context
                 .events
                 .push_back(LegEvent::Transferred { call_sid, outcome });
@@ -119,13 +115,13 @@ impl Leg {
         let State::Established(session) = &mut self.state else {
             return;
         };
-        if session.transfer.is_none() {
+        if !session.transferring {
             return;
         }
         match sipfrag_status(&request.body) {
             Some(status) if status.is_provisional() => {}
             Some(status) if status.is_success() => {
-                session.transfer = None;
+                session.transferring = false;
                 if let Some(call_sid) = self.call_sid {
                     let outcome = TransferOutcome::Succeeded;
                     context
