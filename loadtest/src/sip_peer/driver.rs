@@ -124,7 +124,7 @@ impl Driver {
     }
 
     fn handle_message(&mut self, at: Instant, remote: Remote, text: &str) {
-        let Some(message) = SipMessage::parse(text) else {
+        let Some(mut message) = SipMessage::parse(text) else {
             return;
         };
         self.shared.lock().keep(Logged {
@@ -137,6 +137,7 @@ impl Driver {
             return;
         }
         if message.method().is_some() {
+            message.fill_via(remote.address);
             self.handle_request(remote, message);
         } else {
             self.handle_response(&message);

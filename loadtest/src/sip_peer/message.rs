@@ -3,6 +3,7 @@
 //! Its own reader and writer, so that a fault of the gateway's can't cancel itself out.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 /// What RFC 3261 section 7.3.3 and its successors abbreviate.
 const COMPACT: [(&str, &str); 12] = [
@@ -126,6 +127,21 @@ impl SipMessage {
             }
         } else if !long.eq_ignore_ascii_case("Content-Length") {
             self.headers.push(((*long).to_owned(), value.to_owned()));
+        }
+    }
+
+    /// Where a request really came from, into its first `Via` (RFC 3581 section 4).
+    pub(super) fn fill_via(&mut self, remote: SocketAddr) {
+        let via = self.headers.iter_mut().find(|(name, _)| name == "Via");
+        if let Some((_, via)) = via.filter(|(_, via)| via.split(';').any(|part| part == "rport")) {
+            let parts: Vec<String> = via
+                .split(';')
+                .map(|part| match part {
+                    "rport" => format!("rport={};received={}", remote.port(), remote.ip()),
+                    part => part.to_owned(),
+                })
+                .collect();
+            *via = parts.join(";");
         }
     }
 

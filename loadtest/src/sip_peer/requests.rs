@@ -90,6 +90,10 @@ impl Driver {
         match method {
             "INVITE" => return self.handle_invite_again(call, remote, request),
             "ACK" => return self.handle_ack(call, &request),
+            // A branch that answered too is let go; the call goes on.
+            "BYE" if self.is_of_other_branch(call, &request) => {
+                return self.reply(remote, &request, 200, &[]);
+            }
             _ => {}
         }
         if let Some(answer) = self.calls[call].answer_of(&request).cloned() {
@@ -189,6 +193,10 @@ impl Driver {
         self.send_invite_response(call, response, remote);
     }
 
+    fn is_of_other_branch(&self, call: usize, request: &SipMessage) -> bool {
+        request.to_tag() != Some(self.calls[call].local_tag.as_str())
+    }
+
     fn own_uri(&self) -> String {
         format!("sip:{}@{}", self.config.user, self.local)
     }
@@ -209,6 +217,9 @@ impl Driver {
     }
 
     fn handle_ack(&mut self, call: usize, ack: &SipMessage) {
+        if self.is_of_other_branch(call, ack) {
+            return;
+        }
         let Some(unacked) = self.calls[call].unacked.take() else {
             return;
         };

@@ -173,13 +173,16 @@ impl Driver {
 
     /// Responds to the INVITE that waits.
     pub(super) fn respond_to_invite(&mut self, call: usize, response: Response) {
+        // Another branch may answer when one has.
+        let is_fork = response.fork > 0 && (200..300).contains(&response.status);
         let Some(invite) = self.calls[call]
             .their_invite
             .as_ref()
-            .filter(|invite| invite.open)
+            .filter(|invite| invite.open || is_fork)
         else {
             return;
         };
+        let is_late = !invite.open;
         let (request, remote) = (invite.request.clone(), invite.remote);
         let tag = match response.fork {
             0 => self.calls[call].local_tag.clone(),
@@ -187,12 +190,17 @@ impl Driver {
         };
         let status = response.status;
         let mut message = SipMessage::response(&request, status, &response.reason, &tag)
-            .with(
-                "Contact",
-                format!("<sip:{}@{}>", self.config.user, self.local),
-            )
             .with("Allow", ALLOW)
             .with("Supported", self.supported());
+        // What is elsewhere is told by the script (RFC 3261 section 8.1.3.4).
+        if (101..300).contains(&status) {
+            let contact = format!("<sip:{}@{}>", self.config.user, self.local);
+            message = message.with("Contact", contact);
+        }
+        if (200..300).contains(&status) && !is_late {
+            // The branch that answers is the dialog.
+            self.calls[call].local_tag = tag;
+        }
         message.headers.extend(response.headers);
         match response.body {
             Body::None => {}
@@ -213,6 +221,9 @@ impl Driver {
             message = message.with("Require", "100rel").with("RSeq", rseq);
             let repeated = Repeated::new(message.clone(), remote, Instant::now());
             self.calls[call].unpracked = Some(repeated);
+        }
+        if is_late {
+            return self.transmit(remote, message);
         }
         if (200..300).contains(&status) {
             message = self.with_session_timer(call, &request, message);

@@ -213,6 +213,30 @@ fn cancel_refusal_forks_and_silence() {
         .wait_for_state(ours, CallState::Answered, in_s(5))
         .unwrap();
     assert_eq!(forked.statuses, [180, 180, 200]);
+    caller.send(ours, Request::reinvite(Some(SdpChange::default())));
+    let again = caller.wait_for(ours, "re-INVITE", in_s(5), |call| {
+        call.answers.first().cloned()
+    });
+    assert_eq!(
+        again.unwrap().1,
+        200,
+        "the branch that answered is the dialog"
+    );
+
+    let elsewhere = Response::new(302, "Moved").with("Contact", "<sip:elsewhere@127.0.0.1>");
+    callee.set_script(vec![Action::Respond(elsewhere)]);
+    caller.call(OutgoingCall::new(&callee.uri()));
+    let moved = caller
+        .wait_for_message("302", in_s(5), |message| message.status() == Some(302))
+        .unwrap();
+    assert_eq!(
+        moved.all("Contact").collect::<Vec<_>>(),
+        ["<sip:elsewhere@127.0.0.1>"]
+    );
+    let port = parameter(moved.header("Via").unwrap(), "rport")
+        .unwrap()
+        .to_owned();
+    assert_eq!(port, caller.local_addr().port().to_string());
 
     callee.set_silent(true);
     caller.call(OutgoingCall::new(&callee.uri()));
