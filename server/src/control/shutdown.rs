@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// How long an otherwise idle gateway waits for its signalling sessions to take their close frame.
 pub const SESSIONS_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an otherwise idle gateway waits for registrars that do not answer.
+pub const REGISTRATIONS_END_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long calls that were told to end may take to tell their final event.
 pub const CALLS_END_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long shards that were told to stop may take.
@@ -33,6 +35,8 @@ pub struct Remaining {
     pub calls: usize,
     /// Open signalling sessions.
     pub sessions: u64,
+    /// Registrations of SIP trunks that are being given back: a registrar may ask who we are first.
+    pub registrations: usize,
     /// Shards whose executor still runs.
     pub shards: usize,
 }
@@ -108,7 +112,9 @@ impl Shutdown {
             Phase::Draining { since } => {
                 let sessions_closed =
                     remaining.sessions == 0 || passed(since, SESSIONS_CLOSE_TIMEOUT);
-                if remaining.calls == 0 && sessions_closed {
+                let unregistered =
+                    remaining.registrations == 0 || passed(since, REGISTRATIONS_END_TIMEOUT);
+                if remaining.calls == 0 && sessions_closed && unregistered {
                     (stop, Step::Stop)
                 } else if remaining.calls > 0 && passed(since, self.drain_timeout) {
                     (Phase::EndingCalls { since: now }, Step::EndCalls)

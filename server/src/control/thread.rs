@@ -276,6 +276,7 @@ impl ControlLoop {
             let remaining = Remaining {
                 calls: state.desk().live_call_count(),
                 sessions: self.links.sessions(),
+                registrations: state.signalling().sip().registrations_ending(),
                 shards: self.links.running(),
             };
             let Some(step) = self.shutdown.poll_step(now.instant, remaining) else {

@@ -6,7 +6,28 @@ fn remaining(calls: usize, sessions: u64, shards: usize) -> Remaining {
     Remaining {
         calls,
         sessions,
+        registrations: 0,
         shards,
+    }
+}
+
+#[test]
+fn registrations_are_given_back_first_but_not_waited_for_long() {
+    let start = Instant::now();
+    let registered = Remaining {
+        registrations: 1,
+        ..remaining(0, 0, 1)
+    };
+    for (after, registrations) in [(Duration::ZERO, 0), (REGISTRATIONS_END_TIMEOUT, 1)] {
+        let mut shutdown = Shutdown::new(DRAIN_TIMEOUT);
+        shutdown.handle_signal(start);
+        assert_eq!(shutdown.poll_step(start, registered), Some(Step::Drain));
+        assert_eq!(shutdown.poll_step(start, registered), None);
+        let left = Remaining {
+            registrations,
+            ..registered
+        };
+        assert_eq!(shutdown.poll_step(start + after, left), Some(Step::Stop));
     }
 }
 

@@ -512,6 +512,12 @@ impl Agent {
             .map(|line| (&line.trunk.trunk_id, line.health()))
     }
 
+    /// Registrations that are being given back: their registrars have not answered yet.
+    pub fn registrations_ending(&self) -> usize {
+        let ending = self.lines.values().filter(|line| line.is_unregistering());
+        ending.count()
+    }
+
     fn fresh_key(&mut self) -> u64 {
         self.next_key += 1;
         self.next_key

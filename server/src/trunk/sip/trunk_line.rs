@@ -63,6 +63,8 @@ pub(super) struct TrunkLine {
     pub(super) trunk: Arc<TrunkConfig>,
     pub(super) sip: Arc<SipTrunkConfig>,
     targets: Vec<Target>,
+    /// Which of the targets OPTIONS and REGISTER go to: the first, until it fails.
+    asked: usize,
     resolving: bool,
     resolve_at: Option<Instant>,
     resolve_error: Option<String>,
@@ -151,6 +153,7 @@ impl TrunkLine {
             trunk,
             sip,
             targets: Vec::new(),
+            asked: 0,
             resolving: false,
             resolve_at: Some(now),
             resolve_error: None,
@@ -184,6 +187,9 @@ impl TrunkLine {
         match found {
             Ok(mut targets) if !targets.is_empty() => {
                 targets.truncate(TARGETS_MAX);
+                if targets != self.targets {
+                    self.asked = 0;
+                }
                 self.targets = targets;
                 self.resolve_error = None;
                 self.resolve_at = Some(now + RESOLVE_AGAIN_AFTER);
@@ -215,6 +221,16 @@ impl TrunkLine {
         self.targets
             .iter()
             .filter(move |target| target.host < hosts)
+    }
+
+    /// The target that OPTIONS and REGISTER go to.
+    fn asked(&self) -> Option<Target> {
+        self.targets().nth(self.asked).cloned()
+    }
+
+    /// The target that was asked failed: the next one is asked, after the last the first.
+    fn ask_next(&mut self) {
+        self.asked = (self.asked + 1) % self.targets().count().max(1);
     }
 
     /// Whether messages from there are this trunk's.
@@ -325,7 +341,7 @@ impl TrunkLine {
         if self.options.waits.is_some_and(|(_, until)| until <= now) {
             self.options_failed(now, "it does not answer OPTIONS");
         }
-        let target = self.targets().next()?.clone();
+        let target = self.asked()?;
         let flow = self.flow(&target);
         if matches!(self.registration.state, RegistrationState::Due(at, _) if at <= now) {
             let expires_s = self.registration.expires_s;
@@ -418,7 +434,10 @@ impl TrunkLine {
     fn options_failed(&mut self, now: Instant, why: &str) {
         self.options.waits = None;
         self.options.failures += 1;
-        if self.options.failures >= OPTIONS_FAILURES_MAX {
+        self.ask_next();
+        // It is down when none of its targets serves.
+        let targets = self.targets().count().max(1) as u32;
+        if self.options.failures >= OPTIONS_FAILURES_MAX * targets {
             self.options.down = Some(why.to_owned());
             // Perhaps it has moved.
             if !self.resolving {
@@ -464,7 +483,7 @@ impl TrunkLine {
         ) {
             return None;
         }
-        let target = self.targets().next()?.clone();
+        let target = self.asked()?;
         let flow = self.flow(&target);
         let request = self.register(&flow, 0, user_agent);
         self.registration.state = RegistrationState::Ended;
@@ -473,6 +492,11 @@ impl TrunkLine {
             flow,
             is_register: true,
         })
+    }
+
+    /// Whether the registrar has not answered yet that the registration is over.
+    pub(super) fn is_unregistering(&self) -> bool {
+        self.registration.state == RegistrationState::Ended && self.registration.waits.is_some()
     }
 
     /// A response to our REGISTER; the request to send next, if it was a challenge.
@@ -545,7 +569,7 @@ impl TrunkLine {
             HeaderName::CSeq,
             format!("{} REGISTER", self.registration.cseq),
         );
-        let target = self.targets().next()?.clone();
+        let target = self.asked()?;
         let flow = self.flow(&target);
         Some(DueRequest {
             request,
@@ -563,6 +587,7 @@ impl TrunkLine {
             .is_some_and(|(waiting, _)| *waiting == client)
         {
             self.registration.waits = None;
+            self.ask_next();
             self.registration_failed(now, "REGISTER was not answered".into());
         }
     }

@@ -160,7 +160,7 @@ fn a_far_end_that_is_not_there_fails_after_32_s() {
 #[test]
 fn the_next_target_is_called_when_one_does_not_answer() {
     let mut pair = Pair::new();
-    let dead = target("192.0.2.77", OURS);
+    let dead = target(DEAD, OURS);
     let alive = target(THEIRS, OURS);
     let now = pair.now;
     pair.ours

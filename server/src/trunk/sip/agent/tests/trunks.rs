@@ -83,6 +83,20 @@ fn a_registration_is_made_challenged_kept_and_given_back() {
             .unwrap()
             .contains("Expires: 0\r\n")
     );
+    assert_eq!(pair.ours.registrations_ending(), 1);
+    registrar_answer(
+        &mut pair,
+        "401 Unauthorized",
+        "WWW-Authenticate: Digest realm=\"pbx\", nonce=\"m\", qop=\"auth\"\r\n",
+    );
+    let answered = (*pair.sent(Side::Ours, "REGISTER").last().unwrap()).to_owned();
+    assert!(
+        answered.contains("Authorization: Digest") && answered.contains("Expires: 0\r\n"),
+        "{answered}"
+    );
+    assert_eq!(pair.ours.registrations_ending(), 1, "it is not over yet");
+    registrar_answer(&mut pair, "200 OK", "");
+    assert_eq!(pair.ours.registrations_ending(), 0);
 }
 
 #[test]
@@ -140,4 +154,22 @@ fn the_breaker_opens_after_failures_in_a_row_and_tries_again() {
         "and opens it at once"
     );
     assert_eq!(pair.count(Side::Ours, "Health"), 3);
+}
+
+#[test]
+fn when_the_first_target_is_dead_the_next_one_is_asked_and_the_trunk_is_up() {
+    let mut pair = Pair::with(|sip| sip.options_interval_s = 30, |_| {});
+    let now = pair.now;
+    let targets = vec![target(DEAD, OURS), target(THEIRS, OURS)];
+    pair.ours
+        .handle_resolved(now, &"carrier".parse().unwrap(), Ok(targets));
+    // Names are looked up again meanwhile; nobody answers that here.
+    for _ in 0..12 {
+        pair.pass(Duration::from_secs(5));
+        assert_eq!(health(&pair.ours), TrunkHealth::Up);
+    }
+    // With none left it is down.
+    pair.loses = Some((Side::Ours, "OPTIONS"));
+    pair.pass(Duration::from_secs(90));
+    assert!(matches!(health(&pair.ours), TrunkHealth::Down(_)));
 }
