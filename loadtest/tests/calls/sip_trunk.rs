@@ -11,6 +11,11 @@ mod digits;
 mod endings;
 pub(crate) mod incoming;
 mod load;
+mod offers;
+mod programs;
+mod registration;
+mod routes;
+mod session_timers;
 
 use std::net::Ipv4Addr;
 
@@ -30,7 +35,8 @@ pub(crate) struct SipSetup {
     /// Where the gateway listens for SIP.
     pub(crate) sip_port: u16,
     far_end_port: u16,
-    codec: AudioCodec,
+    /// `codec_preferences`
+    pub(crate) codecs: Vec<AudioCodec>,
     /// More keys of the trunk.
     pub(crate) trunk_lines: String,
     /// Whose pages may call.
@@ -50,10 +56,15 @@ pub(crate) struct SipSetup {
 
 impl SipSetup {
     pub(crate) fn new(peer: &SipPeer, codec: AudioCodec) -> Self {
+        Self::towards(peer.local_addr().port(), codec)
+    }
+
+    /// To another far end than ours.
+    fn towards(far_end_port: u16, codec: AudioCodec) -> Self {
         Self {
             sip_port: free_port_pairs(1).0,
-            far_end_port: peer.local_addr().port(),
-            codec,
+            far_end_port,
+            codecs: vec![codec],
             trunk_lines: String::new(),
             origin: "https://app.example.com".to_owned(),
             inbound: String::new(),
@@ -67,6 +78,8 @@ impl SipSetup {
 
     pub(crate) fn start(&self) -> Gateway {
         let ports = free_port_pairs(self.media_pairs);
+        let names = self.codecs.iter().map(|codec| codec.name().to_uppercase());
+        let codecs: Vec<String> = names.collect();
         let mut setup = GatewaySetup::new(&format!(
             r#"
 [[tenants]]
@@ -88,7 +101,7 @@ destination_sbc_port = {far_end_port}
 source_pbx_port = {sip_port}
 reject_incoming_calls = false
 channel_limit = {channel_limit}
-codec_preferences = ["{codec}"]
+codec_preferences = {codecs:?}
 rtp_start_port = {first}
 rtp_end_port = {last}
 {trunk_lines}
@@ -98,7 +111,6 @@ rtp_end_port = {last}
             far_end_port = self.far_end_port,
             sip_port = self.sip_port,
             channel_limit = self.channel_limit,
-            codec = self.codec.name().to_uppercase(),
             first = ports.0,
             last = ports.1,
             trunk_lines = self.trunk_lines,
