@@ -281,12 +281,15 @@ fn record_route(headers: &Headers) -> Option<Vec<String>> {
     (routes.len() <= ROUTES_MAX).then_some(routes)
 }
 
-/// A From or To without its tag: what stands before the parameters, and those that are not the tag.
+/// A From or To without its tag and other parameters. A name in quotes stays as it stands there, escapes too.
 fn without_tag(field: &str) -> String {
     let Some(address) = NameAddr::parse(field) else {
         return field.to_owned();
     };
     match address.display_name {
+        Some(name) if field.trim_start().starts_with('"') => {
+            format!("\"{name}\" <{}>", address.uri)
+        }
         Some(name) => format!("{} <{}>", value::quoted(name), address.uri),
         None => format!("<{}>", address.uri),
     }

@@ -215,6 +215,7 @@ impl Agent {
         let status = match request.method {
             Method::Invite => return self.handle_invite(now, id, request, flow),
             Method::Options if self.draining => 503,
+            Method::Options if SipUri::parse(&request.uri).is_none() => 416,
             Method::Options => 200,
             Method::Bye
             | Method::Prack
@@ -290,6 +291,7 @@ impl Agent {
             // RFC 3261 section 8.2.2.2: the same INVITE by another way.
             _ if self.legs_by_invite.contains_key(&invite) => Some(482),
             _ if has_wrong_content(&request) => Some(415),
+            _ if !accepts_sdp(&request) => Some(406),
             _ => None,
         };
         let (Some(line), Some(uri), None) = (line, uri, refused) else {
@@ -408,6 +410,18 @@ fn refuse_extensions(request: &Request) -> Option<Response> {
         .headers
         .push(HeaderName::Unsupported, unknown.join(", "));
     Some(response)
+}
+
+/// Whether the far end understands the SDP of our answer (RFC 3261 section 20.1: without Accept it does).
+fn accepts_sdp(request: &Request) -> bool {
+    let mut kinds = request.headers.values(&HeaderName::Accept).peekable();
+    kinds.peek().is_none()
+        || kinds.any(|kind| {
+            let kind = kind.split(';').next().unwrap_or_default().trim();
+            ["application/sdp", "application/*", "*/*"]
+                .iter()
+                .any(|ours| ours.eq_ignore_ascii_case(kind))
+        })
 }
 
 /// Who calls: the asserted identity where the trunk gives one, else From.

@@ -7,6 +7,7 @@ mod calls;
 mod established;
 mod hostile;
 mod requests;
+mod torture;
 mod trunks;
 
 use super::*;

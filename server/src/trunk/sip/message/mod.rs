@@ -233,12 +233,14 @@ impl Response {
                 headers.push(header.name.clone(), header.value.clone());
             }
         }
-        let to = request.headers.get(&HeaderName::To).unwrap_or_default();
-        let to = match to_tag {
-            Some(tag) if value::tag(to).is_none() => format!("{to};tag={tag}"),
-            _ => to.to_owned(),
-        };
-        headers.push(HeaderName::To, to);
+        // A malformed request may have none.
+        if let Some(to) = request.headers.get(&HeaderName::To) {
+            let to = match to_tag {
+                Some(tag) if value::tag(to).is_none() => format!("{to};tag={tag}"),
+                _ => to.to_owned(),
+            };
+            headers.push(HeaderName::To, to);
+        }
         Self {
             status,
             reason: status.reason().to_owned(),

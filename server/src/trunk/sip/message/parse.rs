@@ -16,7 +16,7 @@ pub const BODY_LEN_MAX: usize = 48 * 1024;
 pub const HEADERS_MAX: usize = 128;
 /// The longest Request-URI.
 const URI_LEN_MAX: usize = 1024;
-/// The longest method name, tag or Call-ID: they are kept.
+/// The longest method name, header field name, tag or Call-ID: they are kept.
 const TOKEN_LEN_MAX: usize = 256;
 
 /// Why bytes are no message.
@@ -205,7 +205,7 @@ fn read_headers<'a>(lines: impl Iterator<Item = &'a str>) -> (Headers, Option<Pa
 }
 
 fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 64 && name.bytes().all(is_token_byte)
+    !name.is_empty() && name.len() <= TOKEN_LEN_MAX && name.bytes().all(is_token_byte)
 }
 
 fn is_token_byte(byte: u8) -> bool {
@@ -250,8 +250,17 @@ fn check_mandatory(headers: &Headers) -> Result<(), ParseError> {
             return Err(wrong(format!("the tag of {name} is none")));
         }
     }
-    if value::Via::parse(headers.values(&HeaderName::Via).next().unwrap_or_default()).is_none() {
-        return Err(wrong("the first Via can't be read".into()));
+    let via = headers.values(&HeaderName::Via).next().unwrap_or_default();
+    match value::Via::parse(via) {
+        None => return Err(wrong("the first Via can't be read".into())),
+        Some(via) if via.version != "2.0" => {
+            return Err(wrong("the first Via is of another version".into()));
+        }
+        // RFC 4475 section 3.1.2.1: what should stand between the semicolons may be what tells transactions apart.
+        Some(_) if value::parameters(via).any(|(name, _)| name.is_empty()) => {
+            return Err(wrong("the first Via has a parameter without a name".into()));
+        }
+        Some(_) => {}
     }
     Ok(())
 }
@@ -270,6 +279,10 @@ fn check_request(request: &Request) -> Result<(), ParseError> {
     let max_forwards = request.headers.get(&HeaderName::MaxForwards);
     if max_forwards.is_some_and(|value| value.parse::<u8>().is_err()) {
         return Err(ParseError::new(400, "Max-Forwards is not 0 to 255"));
+    }
+    // RFC 3261 section 19.1.1: they are for whoever makes a request of the URI.
+    if value::SipUri::parse(&request.uri).is_some_and(|uri| !uri.headers.is_empty()) {
+        return Err(ParseError::new(400, "the Request-URI has header fields"));
     }
     Ok(())
 }
@@ -298,16 +311,8 @@ fn read_body(headers: &Headers, rest: &[u8]) -> Result<Vec<u8>, ParseError> {
         .ok_or_else(|| ParseError::new(400, "the body is shorter than Content-Length"))
 }
 
-/// What a response copies must be there.
+/// Whether a response finds its way and its request: without From, To or Call-ID too (RFC 4475 section 3.3.1).
 fn identifies_transaction(headers: &Headers) -> bool {
     let via = headers.values(&HeaderName::Via).next();
-    via.and_then(value::Via::parse).is_some()
-        && [
-            HeaderName::From,
-            HeaderName::To,
-            HeaderName::CallId,
-            HeaderName::CSeq,
-        ]
-        .iter()
-        .all(|name| headers.get(name).is_some())
+    via.and_then(value::Via::parse).is_some() && headers.get(&HeaderName::CSeq).is_some()
 }

@@ -160,7 +160,8 @@ fn lists_parameters_and_via() {
     );
     assert_eq!((via.rport, via.branch), (Some(None), Some("z9hG4bKx")));
     assert_eq!(via.received, "192.0.2.5".parse().ok());
-    assert_eq!(Via::parse("SIP/3.0/UDP host"), None);
+    assert_eq!(Via::parse("SIP/3.0/UDP host").unwrap().version, "3.0");
+    assert_eq!(Via::parse("HTTP/2.0/UDP host"), None);
 }
 
 proptest! {

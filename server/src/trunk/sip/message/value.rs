@@ -66,7 +66,7 @@ pub struct NameAddr<'a> {
 }
 
 impl<'a> NameAddr<'a> {
-    /// Reads `"name" <uri>;parameters` or `uri;parameters`.
+    /// Reads `"name" <uri>;parameters` or `uri;parameters`. A name without quotes may be of any text but quotes.
     pub fn parse(text: &'a str) -> Option<Self> {
         let text = text.trim();
         let first = split_outside(text, ';').next()?;
@@ -74,7 +74,7 @@ impl<'a> NameAddr<'a> {
             Some(open) => {
                 let rest = &first[open + 1..];
                 let close = rest.find('>')?;
-                let name = first[..open].trim().trim_matches('"');
+                let name = unquoted(first[..open].trim())?;
                 ((!name.is_empty()).then_some(name), &rest[..close])
             }
             // Parameters behind an address without brackets are the field's, not the URI's (RFC 3261 section 20).
@@ -86,6 +86,26 @@ impl<'a> NameAddr<'a> {
             && !uri.contains(['<', '>', '"']);
         is_uri.then_some(Self { display_name, uri })
     }
+}
+
+/// What stands in the quotes, or the text itself; none when its quotes don't fit.
+fn unquoted(text: &str) -> Option<&str> {
+    let Some(inner) = text.strip_prefix('"') else {
+        return (!text.contains('"')).then_some(text);
+    };
+    let mut escaped = false;
+    let close = inner.bytes().position(|byte| match byte {
+        _ if escaped => {
+            escaped = false;
+            false
+        }
+        b'\\' => {
+            escaped = true;
+            false
+        }
+        byte => byte == b'"',
+    })?;
+    (close + 1 == inner.len()).then_some(&inner[..close])
 }
 
 /// A `sip:`, `sips:` or `tel:` URI, as far as routing and numbers need it.
@@ -207,6 +227,8 @@ fn split_host_port(text: &str) -> Option<(&str, Option<u16>)> {
 /// One Via value (RFC 3261 section 20.42, RFC 3581).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Via<'a> {
+    /// The SIP version; we know `2.0`.
+    pub version: &'a str,
     /// `UDP`, `TCP`, `TLS`, as it stands.
     pub transport: &'a str,
     /// sent-by, its host.
@@ -231,11 +253,12 @@ impl<'a> Via<'a> {
         // Space may stand around the slashes: `SIP / 2.0 / UDP host` (RFC 4475 section 3.1.1.1).
         let mut protocol = protocol.split('/').map(str::trim);
         let (name, version, transport) = (protocol.next()?, protocol.next()?, protocol.next()?);
-        if !name.eq_ignore_ascii_case("SIP") || version != "2.0" || protocol.next().is_some() {
+        if !name.eq_ignore_ascii_case("SIP") || protocol.next().is_some() {
             return None;
         }
         let (host, port) = split_host_port(sent_by.trim())?;
         let mut via = Self {
+            version,
             transport,
             host,
             port,
