@@ -273,12 +273,16 @@ pub fn contact(headers: &Headers) -> Option<String> {
     SipUri::parse(uri).map(|_| uri.to_owned())
 }
 
+/// The recorded route; none where it is too long or holds what is no address: it would stand in a Request-URI.
 fn record_route(headers: &Headers) -> Option<Vec<String>> {
     let routes: Vec<String> = headers
         .values(&HeaderName::RecordRoute)
         .map(str::to_owned)
         .collect();
-    (routes.len() <= ROUTES_MAX).then_some(routes)
+    let is_address = |route: &String| {
+        NameAddr::parse(route).is_some_and(|route| SipUri::parse(route.uri).is_some())
+    };
+    (routes.len() <= ROUTES_MAX && routes.iter().all(is_address)).then_some(routes)
 }
 
 /// A From or To without its tag and other parameters. A name in quotes stays as it stands there, escapes too.
@@ -374,6 +378,13 @@ mod tests {
         };
         let dialog = Dialog::of_request(&request, "ours", &lan).unwrap();
         assert_eq!(dialog.flow().remote, "192.168.1.9:5070".parse().unwrap());
+    }
+
+    #[test]
+    fn a_route_that_is_no_address_makes_no_dialog() {
+        let request =
+            invite("Contact: <sip:a@192.0.2.9>\r\nRecord-Route: <sip and space>, <sip:b>\r\n");
+        assert!(Dialog::of_request(&request, "ours", &flow()).is_none());
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use super::established::Established;
 use super::outgoing::is_sdp_type;
 use super::{Context, Leg, State};
-use crate::call::TrunkMedia;
 use crate::call::q850::Q850Cause;
 use crate::call::rings::TrunkProgress;
+use crate::call::{RtpMedia, TrunkMedia};
 use crate::fault::Fault;
 use crate::trunk::sip::cause;
 use crate::trunk::sip::message::{HeaderName, Method, Request, Response, StatusCode};
@@ -22,7 +22,15 @@ pub(in super::super) struct Alerting {
     reliable: Option<Reliable>,
     rseq: u32,
     /// Early media was offered or answered: the final answer repeats it.
-    early_sdp: Option<String>,
+    early: Option<Early>,
+}
+
+/// What a 183 agreed on.
+#[derive(Debug, Clone)]
+struct Early {
+    sdp: String,
+    /// None while our offer waits for its answer.
+    media: Option<RtpMedia>,
 }
 
 /// A provisional response that waits for its PRACK.
@@ -43,7 +51,7 @@ impl Alerting {
             request,
             reliable: None,
             rseq: first_rseq,
-            early_sdp: None,
+            early: None,
         }
     }
 
@@ -65,11 +73,11 @@ impl Leg {
             return;
         };
         let (id, request) = (alerting.id, alerting.request.clone());
-        let early_sdp = alerting.early_sdp.take();
+        let agreed = alerting.early.take();
         let negotiation = self.negotiation.get_or_insert(negotiation);
         let has_offer = !request.body.is_empty();
-        let made = match (early_sdp, has_offer) {
-            (Some(sdp), _) => Ok((sdp, None)),
+        let made = match (agreed, has_offer) {
+            (Some(agreed), _) => Ok((agreed.sdp, agreed.media)),
             (None, true) => negotiation
                 .answer(&request.body)
                 .map(|(sdp, negotiated)| (sdp, Some(negotiated.media))),
@@ -91,7 +99,10 @@ impl Leg {
         };
         if early {
             if let State::Alerting(alerting) = &mut self.state {
-                alerting.early_sdp = Some(sdp.clone());
+                alerting.early = Some(Early {
+                    sdp: sdp.clone(),
+                    media: media.clone(),
+                });
             }
             self.send_provisional(context, 183, Some(sdp));
             if let Some(media) = media {

@@ -246,6 +246,9 @@ fn check_mandatory(headers: &Headers) -> Result<(), ParseError> {
         if value::NameAddr::parse(field).is_none() {
             return Err(wrong(format!("{name} has no address")));
         }
+        if !value::is_closed(field) {
+            return Err(wrong(format!("{name} has a quote that does not end")));
+        }
         if value::tag(field).is_some_and(|tag| tag.is_empty() || tag.len() > TOKEN_LEN_MAX) {
             return Err(wrong(format!("the tag of {name} is none")));
         }

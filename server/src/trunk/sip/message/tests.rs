@@ -84,6 +84,8 @@ fn a_wrong_request_deserves_its_status() {
         (INVITE.replace("INVITE sip:", "INVITE  sip:"), 400),
         (INVITE.replace("<sip:+15550100@192.0.2.1>", ""), 400),
         (INVITE.replace(";tag=abc", ""), 400),
+        // Our tag would be in the quotes.
+        (INVITE.replace("1>\r\ni:", "1>;x=\"y\r\ni:"), 400),
         (INVITE.replace("Subject", "Sub ject"), 400),
         (INVITE.replace("a value", &"a".repeat(20_000)), 513),
         (INVITE.replace("a value", &"x\r\nX: y".repeat(130)), 513),

@@ -32,6 +32,11 @@ pub fn tag(text: &str) -> Option<&str> {
     parameter(text, "tag")
 }
 
+/// Whether what is added behind it stands outside of quotes and angle brackets.
+pub fn is_closed(text: &str) -> bool {
+    parameters(&format!("{text};closed")).any(|(name, _)| name == "closed")
+}
+
 fn split_outside(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {

@@ -618,3 +618,17 @@ fn a_call_that_nobody_takes_is_forgotten() {
     pair.pass(Duration::from_secs(3601));
     pair.assert_nothing_is_left();
 }
+
+#[test]
+fn an_answer_after_early_media_is_told() {
+    let mut pair = Pair::new();
+    pair.inject(&fresh("INVITE", 1, "", SDP));
+    let &leg = pair.ours.legs.keys().next().unwrap();
+    let (now, media) = (pair.now, "[::]:20000".parse().unwrap());
+    pair.ours.take_incoming(now, leg, call(1), true);
+    pair.ours.handle_accept(now, call(1), media, true);
+    pair.ours.handle_accept(now, call(1), media, false);
+    pair.deliver();
+    assert_eq!(pair.count(Side::Ours, "EarlyMedia"), 1);
+    assert_eq!(pair.count(Side::Ours, "Answered"), 1);
+}
