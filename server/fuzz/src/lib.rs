@@ -4,11 +4,16 @@
 //! a mutation of it is another conversation instead of another beginning.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use server::bridge::{Codec, StreamFormat, TelephoneEventFormat};
+use server::config::{
+    CodecName, DtmfMethod, InboundRule, Secret, SipCredentials, SipTransport, SipTrunkConfig,
+    TrunkConfig, TrunkKind,
+};
 use server::rtp::PayloadType;
+use server::trunk::sip::flow::Flow;
 use server::webrtc::ice_lite::{IceCredentials, PASSWORD_ENTROPY_LEN, UFRAG_ENTROPY_LEN};
 use server::webrtc::stun::{IntegrityKey, StunClass, StunWriter, TransactionId, attribute};
 
@@ -143,4 +148,73 @@ pub fn format(number: u8) -> StreamFormat {
             clock_rate_hz,
         }),
     }
+}
+
+/// The address of a SIP trunk's far end.
+pub const SIP_FAR_END: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 5060);
+/// Ours, as it knows it.
+pub const SIP_OURS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 5060);
+
+/// A way to the far end.
+pub fn sip_flow() -> Flow {
+    Flow {
+        transport: SipTransport::Udp,
+        local: SIP_OURS,
+        advertised: SIP_OURS,
+        remote: SIP_FAR_END,
+        connection: None,
+        server_name: None,
+    }
+}
+
+/// A SIP trunk without OPTIONS and registration, with a name and password where the far end may ask for them.
+pub fn sip_trunk(has_password: bool, srtp: bool) -> Arc<TrunkConfig> {
+    let credentials = has_password.then(|| SipCredentials {
+        username: "line1".into(),
+        password: Secret::new("s3cret"),
+    });
+    let sip = SipTrunkConfig {
+        transport: SipTransport::Udp,
+        internal_sip_ip: None,
+        external_sip_ip: None,
+        source_pbx_port: SIP_OURS.port(),
+        gateway_host: SIP_FAR_END.ip().to_string(),
+        sbc_hosts: Vec::new(),
+        destination_port: Some(SIP_FAR_END.port()),
+        display_name: None,
+        domain: None,
+        proxy: None,
+        credentials,
+        require_registration: false,
+        register_expires_s: 3600,
+        media_ip_cidrs: Vec::new(),
+        reject_incoming_calls: false,
+        reject_sip_code: 603,
+        reject_audio_file: None,
+        ignore_early_media: false,
+        terminate_on_hold: false,
+        inbound_rule: InboundRule::Reject,
+        inbound_audio_file: None,
+        inbound_webhook_url: None,
+        dtmf: DtmfMethod::Auto,
+        srtp,
+        tls_ca_file: None,
+        options_interval_s: 0,
+        session_expires_s: 1800,
+        circuit_breaker_failures: 3,
+        circuit_breaker_open_s: 30,
+    };
+    Arc::new(TrunkConfig {
+        trunk_id: "carrier".parse().expect("a trunk id"),
+        tenant_id: "acme".parse().expect("a tenant id"),
+        kind: TrunkKind::Sip(Box::new(sip)),
+        channel_limit: 50,
+        rtp_start_port: 16_384,
+        rtp_end_port: 32_767,
+        internal_rtp_ip: None,
+        external_rtp_ip: None,
+        codec_preferences: vec![CodecName::Pcmu, CodecName::Pcma, CodecName::Opus],
+        no_media_timeout_s: 60,
+        reorder_wait_ms: 20,
+    })
 }
