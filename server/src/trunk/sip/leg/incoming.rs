@@ -30,7 +30,7 @@ pub(in super::super) struct Alerting {
 struct Early {
     sdp: String,
     /// None while our offer waits for its answer.
-    media: Option<RtpMedia>,
+    media: Option<Box<RtpMedia>>,
 }
 
 /// A provisional response that waits for its PRACK.
@@ -80,7 +80,7 @@ impl Leg {
             (Some(agreed), _) => Ok((agreed.sdp, agreed.media)),
             (None, true) => negotiation
                 .answer(&request.body)
-                .map(|(sdp, negotiated)| (sdp, Some(negotiated.media))),
+                .map(|(sdp, negotiated)| (sdp, Some(Box::new(negotiated.media)))),
             (None, false) => negotiation.offer(OfferKind::Full).map(|sdp| (sdp, None)),
         };
         let (sdp, media) = match made {
@@ -106,7 +106,7 @@ impl Leg {
             }
             self.send_provisional(context, 183, Some(sdp));
             if let Some(media) = media {
-                let media = TrunkMedia::Rtp(Box::new(media));
+                let media = TrunkMedia::Rtp(media);
                 self.tell(context, TrunkProgress::EarlyMedia(media));
             }
             return;
@@ -120,7 +120,7 @@ impl Leg {
             request.headers.has_token(&HeaderName::Allow, "UPDATE"),
         )));
         if let Some(media) = media {
-            let media = TrunkMedia::Rtp(Box::new(media));
+            let media = TrunkMedia::Rtp(media);
             match self.replaces {
                 Some(_) => self.take_over(context, media),
                 None => self.tell(context, TrunkProgress::Answered(media)),
