@@ -26,6 +26,7 @@ fuzz_target!(|input: &[u8]| {
     let config = RtpLegConfig {
         media,
         strays: None,
+        allowed: Vec::new(),
         entropy: [5; RtpLegConfig::ENTROPY_LEN],
     };
     let mut leg = RtpLeg::new(config, script.now()).expect("no keys to refuse");

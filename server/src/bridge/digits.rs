@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use super::source_sequence::Ordinal;
 use super::timeline::Position;
 use super::tones::{DigitTones, ToneEar, TonePlayer};
 use super::{BridgeError, StreamFormat, TelephoneEventFormat};
@@ -103,8 +104,13 @@ impl Digits {
         self.ear.is_some()
     }
 
+    /// Whether tones were ever to be made.
+    pub fn has_player(&self) -> bool {
+        self.player.is_some()
+    }
+
     /// Listens for tones in the source's newest audio. Another source `restarted`.
-    pub fn hear(&mut self, payload: &[u8], restarted: bool) {
+    pub fn hear(&mut self, payload: &[u8], ordinal: Ordinal, restarted: bool) {
         let Some(ear) = &mut self.ear else { return };
         let received = &mut self.received;
         let mut ended = |digit| {
@@ -115,7 +121,7 @@ impl Digits {
         if restarted {
             ear.restart(&mut ended);
         }
-        ear.hear(payload, &mut ended);
+        ear.hear(payload, ordinal, &mut ended);
     }
 
     /// The next tone packet for the sink that is due: where it lies and how long it is.

@@ -271,7 +271,7 @@ impl Direction {
         };
         let content = self.content_of(now, packet, is_event);
         if is_newest && self.digits.has_ear() && packet.payload_type == self.source.payload_type {
-            self.digits.hear(packet.payload, placed.restarted);
+            self.digits.hear(packet.payload, ordinal, placed.restarted);
         }
         if is_newest && content == Content::Audio && self.transcoding.is_none() {
             self.follow_durations(packet.payload);
@@ -457,6 +457,9 @@ impl Direction {
 
     /// Sends the rest of a stretch of Opus that does not go on with the packet at `placed`.
     fn flush_framing(&mut self, placed: Placed) {
+        if self.framing.is_none() {
+            return;
+        }
         let mut payload = [0; PAYLOAD_LEN_MAX];
         while let Some(framing) = self.framing.as_mut() {
             if framing.follows(placed.position) && !placed.restarted {
@@ -557,6 +560,9 @@ impl Direction {
     }
 
     fn send_due_tones(&mut self, now: Instant) {
+        if !self.digits.has_player() {
+            return;
+        }
         let mut payload = [0; PAYLOAD_LEN_MAX];
         let position = self.timeline.position_at(now);
         while self.outbox.has_room() {

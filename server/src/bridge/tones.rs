@@ -10,6 +10,7 @@ use codecs::digit::{DigitProgress, DigitReceived};
 use codecs::dtmf::{ToneDetector, ToneGenerator, ToneLevels};
 
 use super::audio_codec::{AudioDecoder, AudioEncoder};
+use super::source_sequence::Ordinal;
 use super::timeline::Position;
 use super::transcoder::packet_duration_ms;
 use super::{BridgeError, Codec, StreamFormat};
@@ -20,6 +21,8 @@ const PAUSE_MS: u32 = 60;
 const PACKET_MS_MAX: u32 = 120;
 /// A player that is later than this does not catch up: the tone goes on where it stands.
 const LATE_MAX: Duration = Duration::from_millis(200);
+/// Packets in a row that are made up for the ear at most.
+const CONCEALED_MAX: i64 = 2;
 /// What Opus encodes tones from and decodes them to: enough for the highest of them.
 const OPUS_RATE: SampleRate = SampleRate::Hz8000;
 
@@ -142,6 +145,8 @@ pub(super) struct ToneEar {
     decoder: AudioDecoder,
     detector: ToneDetector,
     pcm: Vec<i16>,
+    /// The newest packet that was heard, and its samples.
+    newest: Option<(Ordinal, usize)>,
 }
 
 impl ToneEar {
@@ -151,14 +156,30 @@ impl ToneEar {
             decoder: AudioDecoder::new(source.codec, rate)?,
             detector: ToneDetector::new(rate),
             pcm: vec![0; rate.samples(PACKET_MS_MAX)],
+            newest: None,
         })
     }
 
-    /// Listens to a packet; the source's packets in order, as far as they came. The digits that ended in it go to `ended`.
-    pub fn hear(&mut self, payload: &[u8], mut ended: impl FnMut(DigitReceived)) {
+    /// Listens to a packet; the source's packets in order, as far as they came. What is missing before it is made up, so that
+    /// a tone goes on. The digits that ended go to `ended`.
+    pub fn hear(&mut self, payload: &[u8], ordinal: Ordinal, mut ended: impl FnMut(DigitReceived)) {
+        if let Some((newest, samples)) = self.newest {
+            let missing = (ordinal - newest - 1).clamp(0, CONCEALED_MAX);
+            for _ in 0..missing {
+                let lost = self.pcm.get_mut(..samples).unwrap_or_default();
+                if self.decoder.conceal(lost).is_ok() {
+                    self.listen(samples, &mut ended);
+                }
+            }
+        }
         let Ok(samples) = self.decoder.decode(payload, &mut self.pcm) else {
             return;
         };
+        self.newest = Some((ordinal, samples));
+        self.listen(samples, &mut ended);
+    }
+
+    fn listen(&mut self, samples: usize, mut ended: impl FnMut(DigitReceived)) {
         let pcm = self.pcm.get(..samples).unwrap_or(&self.pcm);
         self.detector.process(pcm, |progress| {
             if let DigitProgress::Ended(digit) = progress {
@@ -170,6 +191,7 @@ impl ToneEar {
     /// Another source speaks: the digit that the old one held ends.
     pub fn restart(&mut self, mut ended: impl FnMut(DigitReceived)) {
         self.decoder.restart();
+        self.newest = None;
         if let Some(DigitProgress::Ended(digit)) = self.detector.finish() {
             ended(digit);
         }

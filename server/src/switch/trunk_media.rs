@@ -17,7 +17,7 @@ use super::{CallKey, DATAGRAM_BYTES_MAX, Switch, entropy, ntp_now};
 use crate::bridge::{DigitTones, LegFormat, StreamFormat};
 use crate::call::TrunkMedia;
 use crate::call::q850::Q850Cause;
-use crate::config::{DtmfMethod, EchoCodec, TrunkConfig, TrunkKind};
+use crate::config::{DtmfMethod, EchoCodec, IpCidr, TrunkConfig, TrunkKind};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::metrics::{DropReason, ShardMetrics};
 use crate::rtp::{LegStatistics, MediaPacket, PayloadType, StreamDirection};
@@ -174,6 +174,7 @@ impl TrunkSide {
                 let config = RtpLegConfig {
                     media,
                     strays: sockets.and_then(|sockets| sockets.strays),
+                    allowed: allowed_ranges(&self.config.kind),
                     entropy: entropy(),
                 };
                 RtpLeg::new(config, now).map(|leg| self.leg = TrunkLeg::Rtp(Box::new(leg)))
@@ -486,6 +487,14 @@ impl Switch {
                 },
             );
         }
+    }
+}
+
+/// `media_ip_cidrs`
+fn allowed_ranges(kind: &TrunkKind) -> Vec<IpCidr> {
+    match kind {
+        TrunkKind::Sip(sip) => sip.media_ip_cidrs.clone(),
+        TrunkKind::Echo(_) | TrunkKind::Rtp { .. } | TrunkKind::WebSocket => Vec::new(),
     }
 }
 

@@ -12,6 +12,7 @@ use super::ports::Strays;
 use super::protection::Protection;
 use crate::bridge::StreamFormat;
 use crate::call::RtpMedia;
+use crate::config::IpCidr;
 use crate::metrics::DropReason;
 use crate::rtp::{
     LegStatistics, MediaPacket, NtpTime, PayloadType, REPORT_INTERVAL_DEFAULT, RtcpReceived,
@@ -29,6 +30,8 @@ pub struct RtpLegConfig {
     pub media: RtpMedia,
     /// What may still come for the call that had the port before.
     pub strays: Option<Strays>,
+    /// Where the far end's media may come from; empty: anywhere.
+    pub allowed: Vec<IpCidr>,
     /// Random bytes for our SSRC, CNAME and report times.
     pub entropy: [u8; RtpLegConfig::ENTROPY_LEN],
 }
@@ -58,6 +61,7 @@ pub struct RtpLeg {
     /// None: plain RTP.
     protection: Option<Protection>,
     strays: Option<Strays>,
+    allowed: Vec<IpCidr>,
     /// Where RTCP came from, when that is not where it was expected.
     rtcp_learned: Option<SocketAddr>,
     session: RtcpSession,
@@ -73,6 +77,7 @@ impl RtpLeg {
         let RtpLegConfig {
             media,
             strays,
+            allowed,
             entropy,
         } = config;
         let [s0, s1, s2, s3, r0, r1, r2, r3, r4, r5, r6, r7, cname @ ..] = entropy;
@@ -89,6 +94,7 @@ impl RtpLeg {
             source: LearnedSource::new(media.remote, now),
             protection: media.srtp.as_ref().map(Protection::new).transpose()?,
             strays,
+            allowed,
             rtcp_learned: None,
             session: RtcpSession::new(session, now),
             last_media_at: now,
@@ -150,7 +156,7 @@ impl RtpLeg {
         from: SocketAddr,
         datagram: &'a mut [u8],
     ) -> Result<MediaPacket<'a>, DropReason> {
-        if !self.source.may_be_far_end(now, from) {
+        if !self.source.may_be_far_end(now, from) || !self.is_allowed(from) {
             return Err(DropReason::RtpWrongSource);
         }
         let len = match &mut self.protection {
@@ -328,6 +334,10 @@ impl RtpLeg {
         let received = read.map_err(|_| DropReason::RtcpMalformed)?;
         self.last_media_at = now;
         Ok(received)
+    }
+
+    fn is_allowed(&self, from: SocketAddr) -> bool {
+        self.allowed.is_empty() || self.allowed.iter().any(|range| range.contains(from.ip()))
     }
 
     fn clock_rate_hz(&self, payload_type: PayloadType) -> Option<u32> {

@@ -210,3 +210,29 @@ fn tones_of_the_source_are_told_and_pass_as_they_came() {
         }
     }
 }
+
+#[test]
+fn a_lost_packet_splits_no_tone() {
+    let mut harness = tones(
+        Codec::Pcmu,
+        Codec::Pcmu,
+        DigitTones::Never,
+        DigitTones::WhereCarried,
+    );
+    let mut generator = ToneGenerator::new(SampleRate::Hz8000, ToneLevels::default());
+    generator.start("9", 200, 80).unwrap();
+    for index in 0..20u32 {
+        let mut pcm = [0; 160];
+        generator.fill(&mut pcm);
+        let mut payload = [0; 160];
+        g711::encode(Law::Mu, &pcm, &mut payload);
+        if index != 5 {
+            harness.audio(index as u16, index * 160, &payload);
+        }
+        harness.pass(20);
+    }
+    assert_eq!(harness.digits.len(), 1, "{:?}", harness.digits);
+    let (digit, duration_ms) = harness.digits[0];
+    assert_eq!(digit, '9');
+    assert!(duration_ms.abs_diff(200) <= 15, "{duration_ms}");
+}

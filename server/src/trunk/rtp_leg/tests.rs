@@ -44,6 +44,7 @@ fn leg_of(media: RtpMedia, now: Instant) -> RtpLeg {
     let config = RtpLegConfig {
         media,
         strays: None,
+        allowed: Vec::new(),
         entropy: [7; RtpLegConfig::ENTROPY_LEN],
     };
     RtpLeg::new(config, now).unwrap()
@@ -448,6 +449,7 @@ fn strays_of_the_call_before_are_dropped_for_a_while() {
             ssrc: Ssrc(5),
             until,
         }),
+        allowed: Vec::new(),
         entropy: [7; RtpLegConfig::ENTROPY_LEN],
     };
     let mut leg = RtpLeg::new(config, now).unwrap();
@@ -461,6 +463,24 @@ fn strays_of_the_call_before_are_dropped_for_a_while() {
     assert_eq!(leg.heard(), None);
     assert!(takes(&mut leg, until, far_end(), 2));
     assert_eq!(leg.heard(), Some(Ssrc(5)));
+}
+
+#[test]
+fn media_from_outside_of_the_allowed_ranges_is_a_strangers() {
+    let now = Instant::now();
+    let config = RtpLegConfig {
+        media: media(),
+        strays: None,
+        allowed: vec![IpCidr::parse("192.0.2.0/24").unwrap()],
+        entropy: [7; RtpLegConfig::ENTROPY_LEN],
+    };
+    let mut leg = RtpLeg::new(config, now).unwrap();
+    for sequence in 1..6 {
+        assert!(!takes(&mut leg, now, stranger(), sequence));
+    }
+    let behind_nat = address("192.0.2.200:7000");
+    let taken = (1..=3).map(|sequence| takes(&mut leg, now, behind_nat, sequence));
+    assert_eq!(taken.collect::<Vec<_>>(), [false, false, true]);
 }
 
 proptest! {
