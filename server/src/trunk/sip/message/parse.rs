@@ -133,9 +133,9 @@ fn read_status_line(line: &str) -> Result<(StatusCode, String), ParseError> {
         .ok()
         .filter(|code| (100..700).contains(code))
         .ok_or_else(|| ParseError::new(400, "the status code is not 100 to 699"))?;
-    let reason = parts.next().unwrap_or_default().trim();
-    let reason = reason.chars().filter(|c| !c.is_control()).take(128);
-    Ok((StatusCode(code), reason.collect()))
+    let reason = parts.next().unwrap_or_default().chars();
+    let reason: String = reason.filter(|c| !c.is_control()).take(128).collect();
+    Ok((StatusCode(code), reason.trim().to_owned()))
 }
 
 fn read_request_line(line: &str) -> Result<(String, String), ParseError> {

@@ -69,6 +69,12 @@ fn what_is_written_is_read_again() {
     assert_eq!(read.status, StatusCode(180));
     assert_eq!(read.headers.to_tag(), Some("ours"));
     assert_eq!(read.headers.values(&HeaderName::Via).count(), 3);
+    let odd = String::from_utf8(response.to_bytes()).unwrap();
+    let odd = odd.replace("180 Ringing", "180  Ringing \u{1}");
+    let Ok(Message::Response(read)) = Message::parse(odd.as_bytes()) else {
+        panic!("a response was due");
+    };
+    assert_eq!(read.reason, "Ringing");
 }
 
 #[test]
