@@ -156,6 +156,7 @@ impl Parts {
         };
         info!(candidates = ?candidate_ips, "addresses of our ICE candidates");
         let admin = AdminListener::bind(config.admin.listen)?;
+        control::check_sip_addresses(config)?;
         Ok(Self {
             dtls: Arc::new(DtlsIdentity::generate()?),
             candidate_ips,

@@ -39,4 +39,5 @@ mod webhook;
 pub use admin::AdminListener;
 pub use links::ShardLink;
 pub use reload::ReloadSource;
+pub use sip_driver::check_sip_addresses;
 pub use thread::{ControlError, ControlInputs, run};

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -16,6 +17,7 @@ use super::sip_transport::{
     local_address_towards,
 };
 use super::state::{ControlState, Now};
+use super::thread::ControlError;
 use super::webhook;
 use crate::config::{GatewayConfig, SipTransport, SipTrunkConfig, TrunkKind};
 use crate::id::TrunkId;
@@ -47,6 +49,9 @@ pub(super) struct SipDriver {
     /// Who signs the certificates of which host.
     trust: HashMap<String, TlsTrust>,
     trusted: HashSet<IpAddr>,
+    /// Listening addresses that a reload wanted and the kernel refused; tried again then.
+    unbound: Vec<ListenAddress>,
+    bind_again_at: Instant,
 }
 
 impl SipDriver {
@@ -74,6 +79,8 @@ impl SipDriver {
             config: Arc::clone(config),
             trust: HashMap::new(),
             trusted: HashSet::new(),
+            unbound: Vec::new(),
+            bind_again_at: Instant::now(),
         };
         driver.read_trust();
         Ok(driver)
@@ -130,7 +137,9 @@ impl SipDriver {
     /// Sends what waits, looks up what is asked for, and follows a reload.
     pub(super) fn flush(&mut self, now: Now, state: &mut ControlState) {
         if !Arc::ptr_eq(&self.config, state.config()) {
-            self.follow_reload(state);
+            self.follow_reload(now, state);
+        } else if !self.unbound.is_empty() && self.bind_again_at <= now.instant {
+            self.bind_unbound(now, state);
         }
         while let Some(transmit) = state.poll_transmit() {
             let remote = transmit.flow.remote;
@@ -209,7 +218,22 @@ impl SipDriver {
         }
     }
 
-    fn follow_reload(&mut self, state: &mut ControlState) {
+    /// A port that has just been closed may take a moment to be free.
+    fn bind_unbound(&mut self, now: Now, state: &mut ControlState) {
+        self.bind_again_at = now.instant + BIND_AGAIN_AFTER;
+        let transports = &self.transports;
+        self.unbound.retain(|listen| {
+            let ListenAddress { transport, address } = *listen;
+            let error = transports
+                .listen(*listen)
+                .err()
+                .map(|error| error.to_string());
+            state.handle_listen(now, transport, address, error.as_deref());
+            error.is_some()
+        });
+    }
+
+    fn follow_reload(&mut self, now: Now, state: &mut ControlState) {
         self.config = Arc::clone(state.config());
         if let Some(tls) = state.take_tls() {
             self.transports.set_server_tls(&tls);
@@ -220,12 +244,8 @@ impl SipDriver {
                 self.transports.unlisten(open);
             }
         }
-        for address in wanted {
-            if let Err(error) = self.transports.listen(address) {
-                tracing::error!(address = %address.address, transport = ?address.transport, %error,
-                    "a SIP trunk's address can't be bound; its calls will fail");
-            }
-        }
+        self.unbound = wanted.into_iter().collect();
+        self.bind_unbound(now, state);
         self.read_trust();
     }
 
@@ -253,6 +273,8 @@ impl SipDriver {
     }
 }
 
+/// How soon an address that could not be bound is tried again.
+const BIND_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Messages that are handed on at once.
 const BURST_MAX: usize = 256;
 
@@ -282,6 +304,21 @@ fn sip_trunks(config: &GatewayConfig) -> impl Iterator<Item = (&TrunkId, &SipTru
             TrunkKind::Sip(sip) => Some((&trunk.trunk_id, sip.as_ref())),
             _ => None,
         })
+}
+
+/// Tries each SIP address and lets it go again, so that a taken one is told before anything runs.
+///
+/// # Errors
+/// [`ControlError::SipBind`], for the first that is taken or not ours.
+pub fn check_sip_addresses(config: &GatewayConfig) -> Result<(), ControlError> {
+    for ListenAddress { transport, address } in listen_addresses(config) {
+        let tried = match transport {
+            SipTransport::Udp => std::net::UdpSocket::bind(address).map(drop),
+            SipTransport::Tcp | SipTransport::Tls => std::net::TcpListener::bind(address).map(drop),
+        };
+        tried.map_err(|source| ControlError::SipBind { address, source })?;
+    }
+    Ok(())
 }
 
 /// Each address once: trunks may share one.

@@ -22,7 +22,7 @@ use super::waiting::WaitingSessions;
 use crate::call::q850::Q850Cause;
 use crate::call::rings::{IncomingCall, IncomingTarget, Question, ToControl, ToShard};
 use crate::call::{CallAccount, CallEvent, CallIdentity, CallMachine, CallRecord, HangupReason};
-use crate::config::{GatewayConfig, TrunkKind};
+use crate::config::{GatewayConfig, SipTransport, TrunkKind};
 use crate::fault::{Fault, Refusal};
 use crate::id::{CallSid, TenantId, TrunkId, UnixMillis};
 use crate::settings::Settings;
@@ -31,7 +31,7 @@ use crate::trunk::sip::cause;
 use crate::trunk::sip::flow::Transmit;
 use crate::trunk::sip::message::StatusCode;
 use crate::trunk::sip::tokens::Tokens;
-use crate::trunk::sip::trunk_line::Target;
+use crate::trunk::sip::trunk_line::{Target, TrunkHealth};
 
 /// Now, on the two clocks that calls are measured by.
 #[derive(Debug, Clone, Copy)]
@@ -190,6 +190,19 @@ impl ControlState {
         self.settle(now);
     }
 
+    /// The listening address of some SIP trunks could not be opened, or is open now.
+    pub fn handle_listen(
+        &mut self,
+        now: Now,
+        transport: SipTransport,
+        listen: SocketAddr,
+        error: Option<&str>,
+    ) {
+        self.signalling
+            .handle_listen(now.instant, transport, listen, error);
+        self.settle(now);
+    }
+
     /// A SIP message came.
     pub fn handle_sip_message(&mut self, now: Now, received: &Received<'_>) {
         self.signalling.handle_sip_message(now.instant, received);
@@ -293,7 +306,15 @@ impl ControlState {
                 Some(SignallingNews::Incoming(invite)) => self.handle_incoming(now, invite),
                 Some(SignallingNews::Resolve(resolve)) => self.resolves.push_back(resolve),
                 Some(SignallingNews::Health(trunk_id, health)) => {
-                    tracing::info!(%trunk_id, ?health, "a trunk's health has changed");
+                    match &health {
+                        TrunkHealth::Up => tracing::info!(%trunk_id, "the trunk is up"),
+                        TrunkHealth::Down(reason) => {
+                            tracing::warn!(%trunk_id, reason, "the trunk is down");
+                        }
+                        TrunkHealth::BreakerOpen => {
+                            tracing::warn!(%trunk_id, "calls over the trunk keep failing: none is tried for a while");
+                        }
+                    }
                     self.desk.set_health(trunk_id, health);
                 }
                 Some(SignallingNews::Transferred(call_sid, outcome)) => {

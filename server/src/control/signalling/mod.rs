@@ -81,6 +81,18 @@ impl Signalling {
         self.take_sip_events();
     }
 
+    /// The listening address of some SIP trunks could not be opened, or is open now.
+    pub fn handle_listen(
+        &mut self,
+        now: Instant,
+        transport: SipTransport,
+        listen: SocketAddr,
+        error: Option<&str>,
+    ) {
+        self.sip.handle_listen(now, transport, listen, error);
+        self.take_sip_events();
+    }
+
     /// A SIP message came.
     pub fn handle_sip_message(&mut self, now: Instant, received: &Received<'_>) {
         self.sip.handle_received(now, received);

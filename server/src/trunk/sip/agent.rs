@@ -235,7 +235,10 @@ impl Agent {
             }
             let place = self.fresh_key();
             let sip = Arc::new(sip.as_ref().clone());
-            let line = TrunkLine::new(now, Arc::clone(trunk), sip, &mut self.tokens);
+            let mut line = TrunkLine::new(now, Arc::clone(trunk), sip, &mut self.tokens);
+            if let Some(before) = known.and_then(|place| self.lines.get(&place)) {
+                line.succeed(before);
+            }
             self.lines_by_id.insert(trunk.trunk_id.clone(), place);
             self.lines.insert(place, line);
         }
@@ -245,6 +248,22 @@ impl Agent {
                 && self.lines_by_id.get(&line.trunk.trunk_id) == Some(&place)
             {
                 self.lines_by_id.remove(&line.trunk.trunk_id);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// The listening address of some trunks could not be opened, or is open now.
+    pub fn handle_listen(
+        &mut self,
+        now: Instant,
+        transport: SipTransport,
+        listen: SocketAddr,
+        error: Option<&str>,
+    ) {
+        for line in self.lines.values_mut() {
+            if line.sip.transport == transport && line.listen() == listen {
+                line.set_listen_error(error);
             }
         }
         self.settle(now);

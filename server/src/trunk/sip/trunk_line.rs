@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::dialog::default_port;
 use super::digest::DigestClient;
 use super::flow::Flow;
+use super::message::value::NameAddr;
 use super::message::{HeaderName, Method, Request, Response, value};
 use super::tokens::Tokens;
 use super::transaction::ClientId;
@@ -71,6 +72,8 @@ pub(super) struct TrunkLine {
     options: Options,
     registration: Registration,
     breaker: Breaker,
+    /// Why our listening address is not open.
+    listen_error: Option<String>,
     told: TrunkHealth,
 }
 
@@ -132,7 +135,7 @@ impl TrunkLine {
     ) -> Self {
         let registration = Registration {
             state: if sip.require_registration {
-                RegistrationState::Due(now, Some("not registered yet".into()))
+                RegistrationState::Due(now, Some("REGISTER was not sent yet".into()))
             } else {
                 RegistrationState::Off
             },
@@ -160,8 +163,22 @@ impl TrunkLine {
             options,
             registration,
             breaker: Breaker::default(),
+            listen_error: None,
             told: TrunkHealth::Up,
         }
+    }
+
+    /// It takes the place of `before`: what was told of that one has to be taken back.
+    pub(super) fn succeed(&mut self, before: &Self) {
+        self.told = before.told.clone();
+        if before.listen() == self.listen() && before.sip.transport == self.sip.transport {
+            self.listen_error.clone_from(&before.listen_error);
+        }
+    }
+
+    /// Our listening address could not be opened, or is open now.
+    pub(super) fn set_listen_error(&mut self, error: Option<&str>) {
+        self.listen_error = error.map(str::to_owned);
     }
 
     /// A reload changed nothing that a line is made of.
@@ -596,11 +613,8 @@ impl TrunkLine {
         if self.registration.state == RegistrationState::Ended {
             return;
         }
-        let ours = response
-            .headers
-            .values(&HeaderName::Contact)
-            .find_map(|contact| value::parameter(contact, "expires")?.parse().ok());
-        let expires_s: u32 = ours
+        let expires_s = self
+            .granted_s(response)
             .or_else(|| response.headers.number(&HeaderName::Expires))
             .unwrap_or(self.registration.expires_s)
             .max(10);
@@ -608,6 +622,22 @@ impl TrunkLine {
         // Well before its end, however long it is: half of it leaves time for a lost one and its repetition.
         let again = Duration::from_secs(u64::from(expires_s)) / 2;
         self.registration.state = RegistrationState::Due(now + again, None);
+    }
+
+    /// How long our binding holds (RFC 3261 section 10.2.4): others of the same name may be listed too. A registrar behind a
+    /// NAT may list ours with another address; then the shortest counts.
+    fn granted_s(&self, response: &Response) -> Option<u32> {
+        let target = self.targets().next()?;
+        let contact = self.contact(&self.flow(target), self.user());
+        let ours = NameAddr::parse(&contact)?.uri;
+        let granted = |contact: &str| value::parameter(contact, "expires")?.parse().ok();
+        let is_ours =
+            |contact: &&str| NameAddr::parse(contact).is_some_and(|contact| contact.uri == ours);
+        let contacts = || response.headers.values(&HeaderName::Contact);
+        contacts()
+            .find(is_ours)
+            .and_then(granted)
+            .or_else(|| contacts().filter_map(granted).min())
     }
 
     fn registration_failed(&mut self, now: Instant, why: String) {
@@ -640,6 +670,10 @@ impl TrunkLine {
         if self.breaker.open_until.is_some() {
             return TrunkHealth::BreakerOpen;
         }
+        if let Some(error) = &self.listen_error {
+            let listen = self.listen();
+            return TrunkHealth::Down(format!("our address {listen} can't be bound: {error}"));
+        }
         if let Some(why) = &self.options.down {
             return TrunkHealth::Down(why.clone());
         }
@@ -647,7 +681,7 @@ impl TrunkLine {
             return TrunkHealth::Down(format!("not registered: {why}"));
         }
         if self.registration.state == RegistrationState::Waits(false) {
-            return TrunkHealth::Down("not registered yet".into());
+            return TrunkHealth::Down("not registered: REGISTER is not answered yet".into());
         }
         match &self.resolve_error {
             Some(error) if self.targets.is_empty() => TrunkHealth::Down(error.clone()),

@@ -173,3 +173,46 @@ fn when_the_first_target_is_dead_the_next_one_is_asked_and_the_trunk_is_up() {
     pair.pass(Duration::from_secs(90));
     assert!(matches!(health(&pair.ours), TrunkHealth::Down(_)));
 }
+
+/// What an operator does when a trunk is down: corrects the file, and reloads.
+#[test]
+fn a_reload_that_cures_a_trunk_takes_its_being_down_back() {
+    let mut pair = Pair::with(|sip| sip.options_interval_s = 30, |_| {});
+    pair.loses = Some((Side::Ours, "OPTIONS"));
+    pair.pass(Duration::from_secs(45));
+    assert!(matches!(health(&pair.ours), TrunkHealth::Down(_)));
+    let mut sip = sip_config(THEIRS);
+    sip.options_interval_s = 0;
+    let now = pair.now;
+    pair.ours.configure(now, [trunk_config(sip)].iter());
+    pair.deliver();
+    let told = pair.told(Side::Ours).last();
+    assert!(
+        matches!(
+            told,
+            Some(AgentEvent::Health {
+                health: TrunkHealth::Up,
+                ..
+            })
+        ),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_trunk_whose_address_can_not_be_bound_is_down_until_it_is() {
+    let mut pair = Pair::new();
+    let (now, listen) = (pair.now, "[::]:5060".parse().unwrap());
+    pair.ours
+        .handle_listen(now, SipTransport::Udp, listen, Some("Address in use"));
+    let TrunkHealth::Down(why) = health(&pair.ours) else {
+        panic!("nothing can come or go");
+    };
+    assert!(
+        why.contains("5060") && why.contains("Address in use"),
+        "{why}"
+    );
+    pair.ours
+        .handle_listen(now, SipTransport::Udp, listen, None);
+    assert_eq!(health(&pair.ours), TrunkHealth::Up);
+}
