@@ -165,7 +165,7 @@ impl Leg {
         info.headers
             .push(HeaderName::ContentType, dtmf_relay::CONTENT_TYPE);
         info.body = dtmf_relay::write(digit, duration_ms).into_bytes();
-        let client = self.send_in_dialog(context, info, LegRequest::Info);
+        let client = self.send_challengeable(context, info, LegRequest::Info);
         if let Some(session) = self.session() {
             session.info = client;
         }
@@ -739,16 +739,16 @@ impl Leg {
         purpose: LegRequest,
         response: &Response,
     ) {
+        let is_final = !response.status.is_provisional();
+        if is_final && self.answer_challenge_to(context, id, purpose, response) {
+            return;
+        }
         match purpose {
             LegRequest::Invite => self.handle_invite_response(context, id, response),
             LegRequest::Renegotiation => self.handle_renegotiation_response(context, id, response),
-            LegRequest::Bye if !response.status.is_provisional() => self.state = State::Over,
-            LegRequest::Info if !response.status.is_provisional() => {
-                self.handle_info_response(context)
-            }
-            LegRequest::Refer if !response.status.is_provisional() => {
-                self.handle_refer_response(context, response)
-            }
+            LegRequest::Bye if is_final => self.state = State::Over,
+            LegRequest::Info if is_final => self.handle_info_response(context),
+            LegRequest::Refer if is_final => self.handle_refer_response(context, response),
             _ => {}
         }
     }

@@ -5,10 +5,12 @@
 //! | `outgoing` | we call: responses, forks, challenges, redirection, the next target, CANCEL |
 //! | `incoming` | we are called: 180, reliable provisional responses, the answer, its ACK |
 //! | `established` | a session that both sides know: re-INVITE, UPDATE, hold, INFO, BYE, session timer |
+//! | `challenged` | BYE, INFO and REFER that the far end challenges |
 //! | `transfer` | REFER and NOTIFY, either way |
 //!
 //! A leg is driven by the [`agent`](super::agent), which owns transactions and clocks and lends them as [`Context`].
 
+mod challenged;
 mod established;
 mod incoming;
 mod outgoing;
@@ -172,6 +174,8 @@ pub struct Leg {
     pub(super) replaces: Option<LegKey>,
     /// A REFER of the far end that is under way.
     pub(super) referral: Option<transfer::Referral>,
+    /// Requests that may be challenged.
+    challengeable: VecDeque<challenged::Challengeable>,
     pub(super) armed: Option<Instant>,
 }
 
@@ -230,6 +234,7 @@ impl Leg {
             replacement: None,
             replaces,
             referral: None,
+            challengeable: VecDeque::new(),
             armed: None,
         }
     }
@@ -473,7 +478,7 @@ impl Leg {
         let mut bye = dialog.request(Method::Bye);
         bye.headers
             .push(HeaderName::Reason, cause::write_reason(cause));
-        self.send_in_dialog(context, bye, LegRequest::Bye);
+        self.send_challengeable(context, bye, LegRequest::Bye);
     }
 
     /// Ends a dialog that the leg does not want: another fork's answer.

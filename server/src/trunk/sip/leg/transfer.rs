@@ -51,7 +51,7 @@ impl Leg {
         refer
             .headers
             .push(HeaderName::ReferredBy, format!("<{referred_by}>"));
-        self.send_in_dialog(context, refer, LegRequest::Refer);
+        self.send_challengeable(context, refer, LegRequest::Refer);
         Ok(())
     }
 

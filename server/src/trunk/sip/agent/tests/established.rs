@@ -145,3 +145,41 @@ fn a_transfer_that_nobody_answers_leaves_the_call() {
     assert_eq!(pair.end(Side::Theirs).0, 16);
     pair.assert_nothing_is_left();
 }
+
+/// A proxy that asks for the password in every request, as some do.
+#[test]
+fn a_challenged_bye_is_sent_again_with_the_answer() {
+    let mut pair = Pair::established_with(
+        |sip| {
+            sip.credentials = Some(SipCredentials {
+                username: "line1".into(),
+                password: Secret::new("s3cret"),
+            });
+        },
+        |_| {},
+    );
+    pair.loses = Some((Side::Ours, "BYE sip:"));
+    let now = pair.now;
+    pair.ours.handle_hang_up(now, call(1), Q850Cause::NORMAL);
+    pair.deliver();
+    let bye = (*pair.sent(Side::Ours, "BYE").last().unwrap()).to_owned();
+    let challenge = format!(
+        "SIP/2.0 407 Proxy Authentication Required\r\nVia: {}\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {}\r\n\
+         Proxy-Authenticate: Digest realm=\"r\", nonce=\"n\"\r\nContent-Length: 0\r\n\r\n",
+        field(&bye, "Via"),
+        field(&bye, "From"),
+        field(&bye, "To"),
+        field(&bye, "Call-ID"),
+        field(&bye, "CSeq")
+    );
+    pair.loses = None;
+    pair.inject(&challenge);
+    let again = *pair.sent(Side::Ours, "BYE").last().unwrap();
+    assert!(
+        again.contains("Proxy-Authorization: Digest username=\"line1\""),
+        "{again}"
+    );
+    assert_ne!(field(again, "CSeq"), field(&bye, "CSeq"));
+    assert_eq!(pair.end(Side::Theirs).0, 16);
+    pair.assert_nothing_is_left();
+}
