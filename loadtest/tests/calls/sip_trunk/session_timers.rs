@@ -81,7 +81,22 @@ fn lives(gateway: Gateway, peer: &SipPeer, (call, at_peer): (WebRtcCall, CallId)
     end(gateway);
 }
 
+/// Each takes minutes and hardly any CPU: together they take as long as one.
 #[test]
+fn sessions_live_by_refreshes_and_end_without() {
+    let all: [fn(); 4] = [
+        we_refresh_five_times_and_the_call_lives,
+        || the_far_end_refreshes(false),
+        || the_far_end_refreshes(true),
+        a_far_end_that_stops_to_refresh_is_dead,
+    ];
+    std::thread::scope(|scope| {
+        for one in all {
+            scope.spawn(one);
+        }
+    });
+}
+
 fn we_refresh_five_times_and_the_call_lives() {
     let peer = far_end_with(AudioCodec::Pcmu, |config| {
         config.session_timer = Some(timer(false, false));
@@ -117,17 +132,6 @@ fn the_far_end_refreshes(by_update: bool) {
     );
 }
 
-#[test]
-fn the_far_end_refreshes_five_times_by_invite_and_the_call_lives() {
-    the_far_end_refreshes(false);
-}
-
-#[test]
-fn the_far_end_refreshes_five_times_by_update_and_the_call_lives() {
-    the_far_end_refreshes(true);
-}
-
-#[test]
 fn a_far_end_that_stops_to_refresh_is_dead() {
     // It promises to refresh, does it once when the test says so, and never again.
     let promise = format!("{INTERVAL_S};refresher=uas");
