@@ -225,10 +225,14 @@ fn a_small_event_ring_carries_few_calls() {
             }
         }
     }
-    // Two slots for each call that is not answered, and three to begin one.
+    // Two slots for each call that is not answered, three to begin one, and one to ask for it.
     assert!((20..=31).contains(&live), "{live} calls on 64 slots");
     let full = gateway.metrics().unwrap().sum("clutchcall_ring_full_total");
-    assert_eq!(full, f64::from(40 - live));
+    // Besides those that were refused: that a page can't be called any more had to wait for room.
+    assert!(
+        full >= f64::from(40 - live),
+        "{full} times full, {live} calls"
+    );
     drop(sessions);
     eventually("the calls never end", || {
         gateway.metrics().unwrap().sum("clutchcall_calls") == 0.0

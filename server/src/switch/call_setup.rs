@@ -91,7 +91,10 @@ impl Switch {
         if let Err(refusal) = self.has_capacity() {
             refused = Some(refusal);
         }
-        self.engage(key);
+        if let Some(session) = self.sessions.get_mut(key.0) {
+            // Told once the desk has spoken: its question needs the ring's last slot more.
+            session.engaged = true;
+        }
         let call_sid = CallSid::new(self.shard, entropy());
         let tenant_id = tenant.tenant_id.clone();
         Ok(PreparedCall {
@@ -118,6 +121,15 @@ impl Switch {
             self.to_control.release(answer);
             return None;
         };
+        // Room for the question to the desk too, which follows at once: else the call would be refused with events for a
+        // ring that is as full as when it is refused without.
+        let Some(question) = self.to_control.reserve() else {
+            self.to_control.release(create);
+            self.to_control.release(answer);
+            self.to_control.release(end);
+            return None;
+        };
+        self.to_control.release(question);
         Some(EventSlots {
             create,
             answer,

@@ -204,6 +204,7 @@ impl SwitchHandle {
         };
         let mut switch = self.0.borrow_mut();
         let result = switch.begin_call(key, prepared, granted);
+        switch.tell_waiting(key);
         switch.flush_now();
         switch.publish_gauges();
         result
