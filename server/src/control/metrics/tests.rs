@@ -4,6 +4,7 @@
 )]
 
 use super::super::fixtures::{config, state_of};
+use super::super::sip_transport::Discard;
 use super::*;
 use crate::metrics::Gauge;
 
@@ -52,6 +53,11 @@ const FAMILIES: &[&str] = &[
     "event_subscribers gauge",
     "event_subscribers_closed_total counter",
     "call_records gauge",
+    "waiting_sessions gauge",
+    "sip_legs gauge",
+    "sip_transactions gauge",
+    "sip_discarded_total counter",
+    "sip_trunk_up gauge",
     "admin_connections gauge",
     "shards gauge",
     "simd_info gauge",
@@ -120,8 +126,11 @@ fn every_series_is_there_at_zero_from_the_start() {
     }
     let per_shard = SHARD_FIGURES.len() + 1 + DropReason::ALL.len() + ConnectionRefusal::ALL.len();
     let desk = super::super::desk::DeskRefusal::ALL.len();
-    let unlabelled = FAMILIES.len() - SHARD_FIGURES.len() - 3 - 3;
-    assert_eq!(samples.len(), 2 * per_shard + desk + 5 + 2 + unlabelled);
+    let unlabelled = FAMILIES.len() - SHARD_FIGURES.len() - 3 - 5;
+    // What the agent counts, and what the sockets do; this configuration has no SIP trunk.
+    let sip_discards = 3 + Discard::ALL.len();
+    let labelled = 2 * per_shard + desk + 5 + 2 + sip_discards;
+    assert_eq!(samples.len(), labelled + unlabelled);
     for series in [
         "clutchcall_packets_dropped_total{shard=\"1\",reason=\"srtp_auth\"}",
         "clutchcall_connections_refused_total{shard=\"0\",reason=\"tls_timeout\"}",
