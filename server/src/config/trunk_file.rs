@@ -83,7 +83,11 @@ pub(super) fn read<'a>(
     let no_media_timeout_s = section.integer_or("no_media_timeout_s", 0..=86_400, 60) as u32;
     let reorder_wait_ms = section.integer_or("reorder_wait_ms", 0..=200, 20) as u32;
 
-    let kind_name = section.required_text("kind")?;
+    let Some(kind_name) = section.required_text("kind") else {
+        // Perhaps it stands there, misspelt.
+        section.finish();
+        return None;
+    };
     let (kind, media) = match kind_name.value.as_str() {
         "echo" => (read_echo(&mut section), RtpFields::default()),
         "rtp" => read_rtp(&mut section),
