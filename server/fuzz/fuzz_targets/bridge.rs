@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use codecs::opus::{Conditions, Limits};
 use libfuzzer_sys::fuzz_target;
-use server::bridge::{DigitTones, Direction, DirectionOptions, Output, PAYLOAD_LEN_MAX, PacketKind};
+use server::bridge::{
+    DigitTones, Direction, DirectionOptions, Output, PAYLOAD_LEN_MAX, PacketKind,
+};
 use server::rtp::{MediaPacket, PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
 use server_fuzz::{Script, format};
 

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use server::bridge::{Codec, StreamFormat, TelephoneEventFormat};
 use server::config::{
-    CodecName, DtmfMethod, InboundRule, Secret, SipCredentials, SipTransport, SipTrunkConfig,
-    TrunkConfig, TrunkKind,
+    Secret, SipCredentials, SipTransport, SipTrunkConfig, TrunkConfig, TrunkKind,
 };
 use server::rtp::PayloadType;
 use server::trunk::sip::flow::Flow;
@@ -174,47 +173,17 @@ pub fn sip_trunk(has_password: bool, srtp: bool) -> Arc<TrunkConfig> {
         password: Secret::new("s3cret"),
     });
     let sip = SipTrunkConfig {
-        transport: SipTransport::Udp,
-        internal_sip_ip: None,
-        external_sip_ip: None,
-        source_pbx_port: SIP_OURS.port(),
-        gateway_host: SIP_FAR_END.ip().to_string(),
-        sbc_hosts: Vec::new(),
         destination_port: Some(SIP_FAR_END.port()),
-        display_name: None,
-        domain: None,
-        proxy: None,
         credentials,
-        require_registration: false,
-        register_expires_s: 3600,
-        media_ip_cidrs: Vec::new(),
         reject_incoming_calls: false,
-        reject_sip_code: 603,
-        reject_audio_file: None,
-        ignore_early_media: false,
-        terminate_on_hold: false,
-        inbound_rule: InboundRule::Reject,
-        inbound_audio_file: None,
-        inbound_webhook_url: None,
-        dtmf: DtmfMethod::Auto,
         srtp,
-        tls_ca_file: None,
         options_interval_s: 0,
-        session_expires_s: 1800,
         circuit_breaker_failures: 3,
-        circuit_breaker_open_s: 30,
+        ..SipTrunkConfig::with_defaults(SIP_FAR_END.ip().to_string())
     };
-    Arc::new(TrunkConfig {
-        trunk_id: "carrier".parse().expect("a trunk id"),
-        tenant_id: "acme".parse().expect("a tenant id"),
-        kind: TrunkKind::Sip(Box::new(sip)),
-        channel_limit: 50,
-        rtp_start_port: 16_384,
-        rtp_end_port: 32_767,
-        internal_rtp_ip: None,
-        external_rtp_ip: None,
-        codec_preferences: vec![CodecName::Pcmu, CodecName::Pcma, CodecName::Opus],
-        no_media_timeout_s: 60,
-        reorder_wait_ms: 20,
-    })
+    Arc::new(TrunkConfig::with_defaults(
+        "carrier".parse().expect("a trunk id"),
+        "acme".parse().expect("a tenant id"),
+        TrunkKind::Sip(Box::new(sip)),
+    ))
 }

@@ -188,6 +188,25 @@ pub struct TrunkConfig {
     pub reorder_wait_ms: u32,
 }
 
+impl TrunkConfig {
+    /// The published defaults, for a trunk of this kind.
+    pub fn with_defaults(trunk_id: TrunkId, tenant_id: TenantId, kind: TrunkKind) -> Self {
+        Self {
+            trunk_id,
+            tenant_id,
+            kind,
+            channel_limit: 50,
+            rtp_start_port: 16_384,
+            rtp_end_port: 32_767,
+            internal_rtp_ip: None,
+            external_rtp_ip: None,
+            codec_preferences: vec![CodecName::Pcmu, CodecName::Pcma, CodecName::Opus],
+            no_media_timeout_s: 60,
+            reorder_wait_ms: 20,
+        }
+    }
+}
+
 /// What a trunk is, with what only that kind has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TrunkKind {

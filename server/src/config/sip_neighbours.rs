@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::sip_trunk_file::default_port;
 use super::trunk_file::ReadTrunk;
 use super::{SipTransport, SipTrunkConfig, TrunkKind};
 use crate::id::TrunkId;
@@ -85,7 +84,7 @@ impl SipNeighbours {
             ip: sip.internal_sip_ip,
             port: sip.source_pbx_port,
             gateway_host: sip.gateway_host.to_ascii_lowercase(),
-            gateway_port: sip.destination_port.unwrap_or(default_port(sip.transport)),
+            gateway_port: sip.destination_port.unwrap_or(sip.transport.default_port()),
         };
         if let Some(other) = self.callers.get(&caller) {
             let message = format!(

@@ -68,6 +68,43 @@ pub struct SipTrunkConfig {
     pub circuit_breaker_open_s: u32,
 }
 
+impl SipTrunkConfig {
+    /// The published defaults, towards `gateway_host` over UDP.
+    pub fn with_defaults(gateway_host: String) -> Self {
+        Self {
+            transport: SipTransport::Udp,
+            internal_sip_ip: None,
+            external_sip_ip: None,
+            source_pbx_port: SipTransport::Udp.default_port(),
+            gateway_host,
+            sbc_hosts: Vec::new(),
+            destination_port: None,
+            display_name: None,
+            domain: None,
+            proxy: None,
+            credentials: None,
+            require_registration: false,
+            register_expires_s: 3600,
+            media_ip_cidrs: Vec::new(),
+            reject_incoming_calls: true,
+            reject_sip_code: 603,
+            reject_audio_file: None,
+            ignore_early_media: false,
+            terminate_on_hold: false,
+            inbound_rule: InboundRule::Reject,
+            inbound_audio_file: None,
+            inbound_webhook_url: None,
+            dtmf: DtmfMethod::Auto,
+            srtp: false,
+            tls_ca_file: None,
+            options_interval_s: 30,
+            session_expires_s: 1800,
+            circuit_breaker_failures: 5,
+            circuit_breaker_open_s: 30,
+        }
+    }
+}
+
 /// How SIP messages travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SipTransport {
@@ -77,6 +114,16 @@ pub enum SipTransport {
     Tcp,
     /// TLS over TCP.
     Tls,
+}
+
+impl SipTransport {
+    /// RFC 3261 section 19.1.2.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+        }
+    }
 }
 
 /// Name and password for digest challenges (RFC 8760).

@@ -64,14 +64,6 @@ const DAY_S: u64 = 86_400;
 const HOST: &str = "an IPv4 or IPv6 address or a host name, without a port";
 const HEADER_TEXT: &str = "1 to 128 bytes without control characters";
 
-/// The default port of a transport (RFC 3261 section 19.1.2).
-pub(super) fn default_port(transport: SipTransport) -> u16 {
-    match transport {
-        SipTransport::Udp | SipTransport::Tcp => 5060,
-        SipTransport::Tls => 5061,
-    }
-}
-
 /// Reads the fields; none if there is no trunk without what is missing.
 pub(super) fn read(
     section: &mut Section<'_>,
@@ -82,6 +74,7 @@ pub(super) fn read(
     if gateway_host.is_none() {
         section.require("gateway_ip");
     }
+    let default = SipTrunkConfig::with_defaults(String::new());
     let sbc_hosts = read_hosts(section);
     let internal_sip_ip = section.parsed(
         "internal_sip_ip",
@@ -97,7 +90,7 @@ pub(super) fn read(
     let source_pbx_port = section.integer_or(
         "source_pbx_port",
         ports.clone(),
-        default_port(transport).into(),
+        transport.default_port().into(),
     ) as u16;
     let destination_port = section.integer("destination_sbc_port", ports);
     let identity = read_identity(section);
@@ -109,9 +102,13 @@ pub(super) fn read(
             "needs sip_username and its password",
         );
     }
-    let register_expires_s = section.integer_or("register_expires_sec", 10..=DAY_S, 3600) as u32;
+    let register_expires_s = section.integer_or(
+        "register_expires_sec",
+        10..=DAY_S,
+        default.register_expires_s.into(),
+    ) as u32;
     let media_ip_cidrs = read_cidrs(section);
-    let inbound = read_inbound(section);
+    let inbound = read_inbound(section, &default);
     let (srtp, tls_ca_file) = read_security(section, transport);
     Some(SipTrunkConfig {
         transport,
@@ -138,15 +135,26 @@ pub(super) fn read(
         dtmf: read_dtmf(section),
         srtp,
         tls_ca_file,
-        options_interval_s: section.integer_or("options_interval_s", 0..=3600, 30) as u32,
+        options_interval_s: section.integer_or(
+            "options_interval_s",
+            0..=3600,
+            default.options_interval_s.into(),
+        ) as u32,
         session_expires_s: section.integer_or(
             "session_expires_s",
             SESSION_EXPIRES_S_MIN..=DAY_S,
-            1800,
+            default.session_expires_s.into(),
         ) as u32,
-        circuit_breaker_failures: section.integer_or("circuit_breaker_failures", 0..=1000, 5)
-            as u32,
-        circuit_breaker_open_s: section.integer_or("circuit_breaker_open_s", 1..=3600, 30) as u32,
+        circuit_breaker_failures: section.integer_or(
+            "circuit_breaker_failures",
+            0..=1000,
+            default.circuit_breaker_failures.into(),
+        ) as u32,
+        circuit_breaker_open_s: section.integer_or(
+            "circuit_breaker_open_s",
+            1..=3600,
+            default.circuit_breaker_open_s.into(),
+        ) as u32,
         gateway_host: gateway_host?.value,
     })
 }
@@ -250,9 +258,11 @@ struct Inbound {
     webhook_url: Option<String>,
 }
 
-fn read_inbound(section: &mut Section<'_>) -> Inbound {
-    let reject_incoming_calls = section.flag_or("reject_incoming_calls", true);
-    let reject_sip_code = section.integer_or("reject_sip_code", 400..=699, 603) as u16;
+fn read_inbound(section: &mut Section<'_>, default: &SipTrunkConfig) -> Inbound {
+    let reject_incoming_calls =
+        section.flag_or("reject_incoming_calls", default.reject_incoming_calls);
+    let reject_sip_code =
+        section.integer_or("reject_sip_code", 400..=699, default.reject_sip_code.into()) as u16;
     let reject_audio_file = section
         .text("reject_audio_file")
         .and_then(|located| wav_file(section, &located, &located.value));

@@ -159,17 +159,9 @@ pub(super) fn set_trunk(
     kind: TrunkKind,
 ) {
     let settings = TrunkConfig {
-        trunk_id: trunk(name),
-        tenant_id: tenant(owner),
-        kind,
         channel_limit,
-        rtp_start_port: 16_384,
-        rtp_end_port: 32_767,
-        internal_rtp_ip: None,
-        external_rtp_ip: None,
         codec_preferences: vec![CodecName::Pcmu, CodecName::Opus],
-        no_media_timeout_s: 60,
-        reorder_wait_ms: 20,
+        ..TrunkConfig::with_defaults(trunk(name), tenant(owner), kind)
     };
     config.trunks.insert(trunk(name), Arc::new(settings));
 }

@@ -96,7 +96,7 @@ impl SipResolver {
         transport: SipTransport,
     ) -> Result<Vec<SocketAddr>, ResolveError> {
         if let Ok(ip) = host.parse() {
-            let port = port.unwrap_or(default_port(transport));
+            let port = port.unwrap_or(transport.default_port());
             return Ok(vec![SocketAddr::new(ip, port)]);
         }
         let question = Question {
@@ -195,13 +195,6 @@ async fn lookup(records: &Records, question: Question) -> Result<Vec<SocketAddr>
         }
     }
     Ok(addresses)
-}
-
-fn default_port(transport: SipTransport) -> u16 {
-    match transport {
-        SipTransport::Udp | SipTransport::Tcp => 5060,
-        SipTransport::Tls => 5061,
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use super::flow::Flow;
 use super::message::value::{NameAddr, SipUri};
 use super::message::{HeaderName, Headers, Method, Request, Response, StatusCode, value};
-use crate::config::SipTransport;
 
 /// Record-Route entries that are taken; more make a dialog impossible.
 pub const ROUTES_MAX: usize = 20;
@@ -241,19 +240,11 @@ impl Dialog {
             return;
         }
         let transport = uri.transport().unwrap_or(self.flow.transport);
-        let remote = SocketAddr::new(ip, uri.port.unwrap_or(default_port(transport)));
+        let remote = SocketAddr::new(ip, uri.port.unwrap_or(transport.default_port()));
         // Our listening addresses belong to a transport: the dialog stays on the one that it began on.
         if transport == self.flow.transport {
             self.flow.remote = remote;
         }
-    }
-}
-
-/// 5060, or 5061 with TLS.
-pub fn default_port(transport: SipTransport) -> u16 {
-    match transport {
-        SipTransport::Udp | SipTransport::Tcp => 5060,
-        SipTransport::Tls => 5061,
     }
 }
 
@@ -305,6 +296,7 @@ mod tests {
 
     use super::super::message::Message;
     use super::*;
+    use crate::config::SipTransport;
 
     fn flow() -> Flow {
         Flow {

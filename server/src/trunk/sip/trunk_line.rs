@@ -7,7 +7,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::dialog::default_port;
 use super::digest::DigestClient;
 use super::flow::Flow;
 use super::message::value::NameAddr;
@@ -311,7 +310,7 @@ impl TrunkLine {
     /// `domain` with the port that the far end listens at, where it is not the usual one.
     pub(super) fn request_domain(&self) -> String {
         let port = self.sip.destination_port;
-        match port.filter(|port| *port != default_port(self.sip.transport)) {
+        match port.filter(|port| *port != self.sip.transport.default_port()) {
             Some(port) if self.sip.domain.is_none() => format!("{}:{port}", self.domain()),
             _ => self.domain(),
         }

@@ -13,7 +13,7 @@ mod trunks;
 use super::*;
 use crate::bridge::Codec;
 use crate::call::{RtpMedia, TrunkMedia};
-use crate::config::{CodecName, DtmfMethod, InboundRule, Secret, SipCredentials, SipTrunkConfig};
+use crate::config::{Secret, SipCredentials, SipTrunkConfig};
 use crate::trunk::sip::transaction::T1_64;
 use shards::ShardIndex;
 
@@ -41,54 +41,23 @@ const THEIRS: &str = "192.0.2.2";
 /// Nobody is there.
 const DEAD: &str = "192.0.2.77";
 
+/// A trunk that says nothing of itself and takes calls.
 fn sip_config(gateway_host: &str) -> SipTrunkConfig {
     SipTrunkConfig {
-        transport: SipTransport::Udp,
-        internal_sip_ip: None,
-        external_sip_ip: None,
-        source_pbx_port: 5060,
-        gateway_host: gateway_host.into(),
-        sbc_hosts: Vec::new(),
         destination_port: Some(5060),
-        display_name: None,
-        domain: None,
-        proxy: None,
-        credentials: None,
-        require_registration: false,
-        register_expires_s: 3600,
-        media_ip_cidrs: Vec::new(),
         reject_incoming_calls: false,
-        reject_sip_code: 603,
-        reject_audio_file: None,
-        ignore_early_media: false,
-        terminate_on_hold: false,
-        inbound_rule: InboundRule::Reject,
-        inbound_audio_file: None,
-        inbound_webhook_url: None,
-        dtmf: DtmfMethod::Auto,
-        srtp: false,
-        tls_ca_file: None,
         options_interval_s: 0,
-        session_expires_s: 1800,
         circuit_breaker_failures: 3,
-        circuit_breaker_open_s: 30,
+        ..SipTrunkConfig::with_defaults(gateway_host.into())
     }
 }
 
 fn trunk_config(sip: SipTrunkConfig) -> Arc<TrunkConfig> {
-    Arc::new(TrunkConfig {
-        trunk_id: "carrier".parse().unwrap(),
-        tenant_id: "acme".parse().unwrap(),
-        kind: TrunkKind::Sip(Box::new(sip)),
-        channel_limit: 50,
-        rtp_start_port: 16_384,
-        rtp_end_port: 32_767,
-        internal_rtp_ip: None,
-        external_rtp_ip: None,
-        codec_preferences: vec![CodecName::Pcmu, CodecName::Pcma, CodecName::Opus],
-        no_media_timeout_s: 60,
-        reorder_wait_ms: 20,
-    })
+    Arc::new(TrunkConfig::with_defaults(
+        "carrier".parse().unwrap(),
+        "acme".parse().unwrap(),
+        TrunkKind::Sip(Box::new(sip)),
+    ))
 }
 
 fn target(remote: &str, local: &str) -> Target {

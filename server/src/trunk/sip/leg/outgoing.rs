@@ -15,7 +15,7 @@ use crate::call::q850::Q850Cause;
 use crate::call::rings::{SetUpStage, TrunkProgress};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::trunk::sip::cause;
-use crate::trunk::sip::dialog::{Dialog, default_port};
+use crate::trunk::sip::dialog::Dialog;
 use crate::trunk::sip::digest::DigestClient;
 use crate::trunk::sip::flow::Flow;
 use crate::trunk::sip::message::value::{NameAddr, SipUri};
@@ -437,7 +437,7 @@ impl Leg {
         {
             let transport = parsed.transport().unwrap_or(dialling.flow.transport);
             if transport == dialling.flow.transport {
-                let port = parsed.port.unwrap_or(default_port(transport));
+                let port = parsed.port.unwrap_or(transport.default_port());
                 dialling.flow.remote = SocketAddr::new(ip, port);
                 dialling.flow.connection = None;
             }
