@@ -16,7 +16,7 @@ const SCANNERS: [&str; 8] = [
 
 impl Agent {
     pub(super) fn take_message(&mut self, now: Instant, received: &Received<'_>) {
-        let place = self.line_of_source(received);
+        let place = self.line_from(received.transport, received.local, received.remote);
         let flow = self.answer_flow(received, place);
         let mut message = match Message::parse(received.payload) {
             Ok(message) => message,
@@ -60,16 +60,20 @@ impl Agent {
         self.transactions.respond_without_state(&response, flow);
     }
 
-    /// The trunk that a message is from: by its address, and the address that it came to.
-    fn line_of_source(&self, received: &Received<'_>) -> Option<u64> {
-        let of_source = |line: &&TrunkLine| {
-            line.sip.transport == received.transport && line.is_source(received.remote.ip())
+    /// The trunk that a message is from: by its address, and the port of ours that it came to.
+    fn line_from(
+        &self,
+        transport: SipTransport,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Option<u64> {
+        let is_from = |line: &TrunkLine| {
+            line.sip.transport == transport
+                && line.listen().port() == local.port()
+                && line.is_source(remote.ip())
         };
-        let exact = self
-            .lines
-            .iter()
-            .find(|(_, line)| of_source(line) && line.listen().port() == received.local.port());
-        exact.map(|(place, _)| *place)
+        let mut lines = self.lines.iter();
+        lines.find_map(|(place, line)| is_from(line).then_some(*place))
     }
 
     fn answer_flow(&self, received: &Received<'_>, place: Option<u64>) -> Flow {
@@ -278,11 +282,8 @@ impl Agent {
             request.headers.call_id().to_owned(),
             request.headers.from_tag().unwrap_or_default().to_owned(),
         );
-        let line = self.lines.values().find(|line| {
-            line.sip.transport == flow.transport
-                && line.listen().port() == flow.local.port()
-                && line.is_source(flow.remote.ip())
-        });
+        let line = self.line_from(flow.transport, flow.local, flow.remote);
+        let line = line.and_then(|place| self.lines.get(&place));
         let uri = SipUri::parse(&request.uri);
         let refused = match (&line, &uri) {
             _ if self.draining || self.legs.len() >= LEGS_MAX => Some(503),
