@@ -8,6 +8,7 @@ pub mod chromium;
 pub mod gateway;
 pub mod impairment;
 pub mod judge;
+pub mod load;
 pub mod media;
 pub mod nat_network;
 pub mod rtp_peer;

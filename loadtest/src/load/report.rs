@@ -1,0 +1,183 @@
+//! What a run found: the report keys, each figure's series and distributions for the pictures, and what is not shown and why.
+//!
+//! Pure data. A figure that can't be trusted is none, and [`Report::not_shown`] says why; it is never a zero.
+
+use serde::{Deserialize, Serialize};
+
+/// One run. The keys of the JSON file are its fields.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// Which callers and which far end, such as `browser-sip`.
+    pub scenario: String,
+    /// Calls that were tried.
+    pub calls: u64,
+    /// Of these, answered with media both ways.
+    pub setup_ok: u64,
+    /// Of these, not.
+    pub setup_failed: u64,
+    /// Calls of which both directions passed the judge.
+    pub audio_ok: u64,
+    /// From the first TCP packet to ANSWER with media connected, in ms.
+    pub setup_ms: Option<Quantiles>,
+    /// From the generator's send of a frame to the kernel's receipt of the packet that carries it, in ms.
+    pub delay_ms: BothWays<Option<Quantiles>>,
+    /// Frames that never came, in percent of those sent in the steady window.
+    pub loss_pct: BothWays<Option<f64>>,
+    /// Estimated from loss, delay and codec (G.107), the worse direction of each call.
+    pub mos: Option<MosQuantiles>,
+    /// The vendor side's codec.
+    pub codec_a: String,
+    /// The trunk side's codec.
+    pub codec_b: String,
+    /// The gateway decoded and encoded.
+    pub transcoded: bool,
+    /// Packets received at the far end.
+    pub packets_a_to_b: u64,
+    /// Packets received at the vendor's side.
+    pub packets_b_to_a: u64,
+    /// The steady window: from 2 s after the last set-up to the first hang-up, in s.
+    pub steady_s: f64,
+    /// CPU of all gateway threads in the steady window, by calls and seconds.
+    pub cpu_ms_per_call_s: Option<f64>,
+    /// CPU of all gateway threads while calls were set up, less that of their media, by set-ups.
+    pub cpu_ms_per_setup: Option<f64>,
+    /// (Resident memory in the steady window - that after 20 warm-up calls) / calls.
+    pub rss_kb_per_call: Option<f64>,
+    /// Cores with a shard.
+    pub gateway_cores: u64,
+    /// How late the generator sent, 99th percentile in the steady window, in ms.
+    pub generator_late_ms_p99: f64,
+    /// CPU that the hypervisor took from all cores together in the steady window, in percent of one core.
+    pub steal_pct: f64,
+    /// Calls without exactly one CREATE and one HANGUP_COMPLETE at `/v1/events`.
+    pub events_missing: u64,
+    /// Calls, ports, slab entries and file descriptors that are left 5 s after the last hang-up.
+    pub leaked: i64,
+    /// The commit that the load test was built from.
+    pub git_commit: String,
+    /// Figures that are refused, each with the reason.
+    pub not_shown: Vec<String>,
+    /// What a reader must know before any figure: hardware, loopback, steal, what is left out.
+    pub caveats: Vec<String>,
+    /// Why calls failed or did not pass, the most frequent first.
+    pub failures: Vec<Failure>,
+    /// Options and settings of the run, in order.
+    pub settings: Vec<Setting>,
+    /// Series and distributions.
+    pub details: Details,
+}
+
+/// Median and 99th percentile.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// The median.
+    pub p50: f64,
+    /// The 99th percentile.
+    pub p99: f64,
+}
+
+/// The 5th percentile, as most calls are better, and the median.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct MosQuantiles {
+    /// The 5th percentile.
+    pub p5: f64,
+    /// The median.
+    pub p50: f64,
+}
+
+/// Something of each direction; `a` is the vendor's side, `b` the trunk's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BothWays<T> {
+    /// From the vendor's side to the trunk's.
+    pub a_to_b: T,
+    /// From the trunk's side to the vendor's.
+    pub b_to_a: T,
+}
+
+/// One way in which calls failed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Failure {
+    /// How many calls.
+    pub calls: u64,
+    /// What was wrong, with the gateway's own words where it had some.
+    pub reason: String,
+}
+
+/// One option with its value.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Setting {
+    /// Such as `calls`.
+    pub name: String,
+    /// As it was in effect.
+    pub value: String,
+}
+
+/// What the pictures show.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Details {
+    /// The stages of a set-up, in their order.
+    pub setup_stages: Vec<SetupStage>,
+    /// One for each second of the run.
+    pub windows: Vec<Window>,
+    /// How many packets had which delay, in the steady window.
+    pub delay_ms: BothWays<Vec<Bucket>>,
+    /// Interarrival jitter of each call (RFC 3550), in ms.
+    pub jitter_ms: BothWays<Vec<f64>>,
+    /// The judge's match of each call, 0 to 1.
+    pub match_score: BothWays<Vec<f64>>,
+    /// The judge's SNR of each call, in dB; empty where Opus takes part.
+    pub snr_db: BothWays<Vec<f64>>,
+    /// Estimated MOS of each call.
+    pub mos: Vec<f64>,
+}
+
+/// How long one stage of a set-up took, over all calls.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct SetupStage {
+    /// Such as `TLS and WebSocket`.
+    pub name: String,
+    /// In ms.
+    pub p50_ms: f64,
+    /// In ms.
+    pub p90_ms: f64,
+    /// In ms.
+    pub p99_ms: f64,
+}
+
+/// One bar of a histogram.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Bucket {
+    /// Values up to this one, and above that of the bucket before.
+    pub up_to: f64,
+    /// How many.
+    pub count: u64,
+}
+
+/// One second of a run. What was not measured in it is none.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Window {
+    /// Its end, in s from the run's beginning.
+    pub at_s: f64,
+    /// Calls that were up at its end.
+    pub calls_up: u64,
+    /// Calls that were answered in it.
+    pub setups: u64,
+    /// Calls that failed in it.
+    pub failures: u64,
+    /// It counts for the steady figures.
+    pub steady: bool,
+    /// Of the packets that came in it, in ms.
+    pub delay_ms: BothWays<Option<Quantiles>>,
+    /// In percent.
+    pub loss_pct: BothWays<Option<f64>>,
+    /// CPU of all gateway threads, in percent of one core.
+    pub gateway_cpu_pct: Option<f64>,
+    /// Resident memory of the gateway, in KiB.
+    pub gateway_rss_kib: Option<f64>,
+    /// How late the generator sent, 99th percentile, in ms.
+    pub generator_late_ms_p99: f64,
+    /// CPU of the generator, in percent of one core.
+    pub generator_cpu_pct: f64,
+    /// CPU that the hypervisor took from all cores together, in percent of one core.
+    pub steal_pct: f64,
+}
