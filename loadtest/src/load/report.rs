@@ -129,6 +129,12 @@ pub struct Details {
     pub snr_db: BothWays<Vec<f64>>,
     /// Estimated MOS of each call.
     pub mos: Vec<f64>,
+    /// From which match on a direction passes, where the judge goes by it.
+    #[serde(default)]
+    pub match_min: Option<f64>,
+    /// From which SNR on a direction passes, where the judge goes by it.
+    #[serde(default)]
+    pub snr_db_min: Option<f64>,
 }
 
 /// How long one stage of a set-up took, over all calls.
@@ -181,3 +187,124 @@ pub struct Window {
     /// CPU that the hypervisor took from all cores together, in percent of one core.
     pub steal_pct: f64,
 }
+
+/// A search for the most calls that a gateway carries within its limits.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct FindMaxReport {
+    /// Which callers and which far end, such as `browser-sip`.
+    pub scenario: String,
+    /// Cores with a shard.
+    pub gateway_cores: u64,
+    /// The commit that the load test was built from.
+    pub git_commit: String,
+    /// Options and settings of the search, in order.
+    pub settings: Vec<Setting>,
+    /// What a reader must know before any figure.
+    pub caveats: Vec<String>,
+    /// Figures that are refused, each with the reason.
+    pub not_shown: Vec<String>,
+    /// A step whose delay is above it, 99th percentile of the worse direction, did not pass; in ms.
+    pub limit_delay_ms_p99: f64,
+    /// A step whose loss is above it in one direction did not pass; in percent.
+    pub limit_loss_pct: f64,
+    /// In the order in which they were made.
+    pub steps: Vec<FindMaxStep>,
+    /// The most calls of a step that passed.
+    pub calls_max: Option<u64>,
+    /// The same by core with a shard.
+    pub calls_per_core_max: Option<f64>,
+    /// What ended the search: the gateway, the generator, the host or the largest number asked for.
+    pub limited_by: String,
+}
+
+/// One number of calls, and how it went.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct FindMaxStep {
+    /// Calls at once.
+    pub calls: u64,
+    /// The same by core with a shard.
+    pub calls_per_core: f64,
+    /// As in [`Report::delay_ms`].
+    pub delay_ms: BothWays<Option<Quantiles>>,
+    /// As in [`Report::loss_pct`].
+    pub loss_pct: BothWays<Option<f64>>,
+    /// As in [`Report::cpu_ms_per_call_s`].
+    pub cpu_ms_per_call_s: Option<f64>,
+    /// CPU of all gateway threads in the steady window, in percent of one core.
+    pub gateway_cpu_pct: Option<f64>,
+    /// As in [`Report::generator_late_ms_p99`].
+    pub generator_late_ms_p99: f64,
+    /// As in [`Report::steal_pct`].
+    pub steal_pct: f64,
+    /// Within all limits.
+    pub passed: bool,
+    /// Which limit it did not keep; none where it passed.
+    pub why_not: Option<String>,
+}
+
+/// The same job through us and through somebody else's gateway, turn about in one run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct CompareReport {
+    /// Codecs and encryption of both sides, such as `SRTP Opus <-> RTP PCMU`.
+    pub job: String,
+    /// The other gateway with its version, such as `rtpengine 10.5.3.5`.
+    pub rival: String,
+    /// The commit that the load test was built from.
+    pub git_commit: String,
+    /// Our options and settings, in order.
+    pub settings_ours: Vec<Setting>,
+    /// Theirs.
+    pub settings_theirs: Vec<Setting>,
+    /// What a reader must know before any figure.
+    pub caveats: Vec<String>,
+    /// Figures that are refused, each with the reason.
+    pub not_shown: Vec<String>,
+    /// In the order in which they were made.
+    pub rounds: Vec<CompareRound>,
+    /// Of our [`CompareSample::cpu_ms_per_call_s`].
+    pub median_ours: Option<f64>,
+    /// Of theirs.
+    pub median_theirs: Option<f64>,
+    /// `median_theirs / median_ours`: how many times fewer ms of CPU we need for the same second of a call.
+    pub ratio_of_medians: Option<f64>,
+    /// What the ratio should at least be.
+    pub ratio_target: Option<f64>,
+}
+
+/// One turn each.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct CompareRound {
+    /// Through us.
+    pub ours: CompareSample,
+    /// Through the other one.
+    pub theirs: CompareSample,
+}
+
+/// What one turn of one side found; each as in [`Report`].
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct CompareSample {
+    /// Calls at once.
+    pub calls: u64,
+    /// CPU of the gateway's process by calls and seconds.
+    pub cpu_ms_per_call_s: Option<f64>,
+    /// In percent.
+    pub loss_pct: BothWays<Option<f64>>,
+    /// In ms.
+    pub delay_ms: BothWays<Option<Quantiles>>,
+    /// In percent of one core.
+    pub steal_pct: f64,
+    /// In ms.
+    pub generator_late_ms_p99: f64,
+}
+
+impl<T: Copy> BothWays<T> {
+    /// Both with their directions' names.
+    pub fn named(&self) -> [(&'static str, T); 2] {
+        [(A_TO_B, self.a_to_b), (B_TO_A, self.b_to_a)]
+    }
+}
+
+/// How a reader is told of the direction from the vendor's side to the trunk's.
+pub const A_TO_B: &str = "vendor to trunk";
+/// And of the other one.
+pub const B_TO_A: &str = "trunk to vendor";

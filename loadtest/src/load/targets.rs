@@ -1,0 +1,174 @@
+//! What the figures of a run are held against.
+
+use super::report::{BothWays, Quantiles, Report, Window};
+
+/// Loss of a direction above this is a fault, in percent.
+pub const LOSS_PCT_MAX: f64 = 0.1;
+/// Delay of a window, 99th percentile, in ms; met when below.
+pub const DELAY_MS_P99_MAX: f64 = 5.0;
+/// A generator that is later than this makes delay of its own, in ms.
+pub const GENERATOR_LATE_MS_P99_MAX: f64 = 1.0;
+/// A host that takes more than this makes delay of its own, in percent of one core.
+pub const STEAL_PCT_MAX: f64 = 3.0;
+/// Gateway CPU of a browser's set-up, in ms.
+pub const CPU_MS_PER_SETUP_MAX: f64 = 1.25;
+/// Memory of a WebRTC call, in KiB.
+pub const RSS_KIB_PER_CALL_MAX: f64 = 120.0;
+
+/// Gateway CPU of a second of a call, in ms.
+pub fn cpu_ms_per_call_s_max(report: &Report) -> f64 {
+    if report.scenario.starts_with("twilio") {
+        1.3
+    } else if report.scenario.starts_with("vapi") {
+        1.4
+    } else if report.transcoded {
+        3.3
+    } else {
+        0.5
+    }
+}
+
+/// The delay of those seconds in which neither the generator nor the host could have made it.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct UndisturbedDelay {
+    /// The median of the windows' 99th percentiles, in ms.
+    pub median_p99_ms: BothWays<Option<f64>>,
+    /// Steady windows that count.
+    pub counted: usize,
+    /// All steady windows.
+    pub steady: usize,
+    /// Of these, with a generator that was late.
+    pub late: usize,
+    /// Of these, with a host that took too much.
+    pub stolen: usize,
+}
+
+impl UndisturbedDelay {
+    /// Of the steady windows.
+    pub fn of(windows: &[Window]) -> Self {
+        let steady: Vec<&Window> = windows.iter().filter(|window| window.steady).collect();
+        let counted: Vec<&&Window> = steady
+            .iter()
+            .filter(|window| !is_late(window) && !is_stolen(window))
+            .collect();
+        let median_of = |direction: fn(&Window) -> Option<Quantiles>| {
+            median(
+                counted
+                    .iter()
+                    .filter_map(|window| direction(window))
+                    .map(|delay| delay.p99)
+                    .collect(),
+            )
+        };
+        Self {
+            median_p99_ms: BothWays {
+                a_to_b: median_of(|window| window.delay_ms.a_to_b),
+                b_to_a: median_of(|window| window.delay_ms.b_to_a),
+            },
+            counted: counted.len(),
+            steady: steady.len(),
+            late: steady.iter().filter(|window| is_late(window)).count(),
+            stolen: steady.iter().filter(|window| is_stolen(window)).count(),
+        }
+    }
+
+    /// Which windows were left out, in words.
+    pub fn counted_windows(&self) -> String {
+        format!(
+            "{} of {} steady windows count; generator late in {}, CPU stolen in {}",
+            self.counted, self.steady, self.late, self.stolen
+        )
+    }
+}
+
+/// The middle one, or the mean of the middle two.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.retain(|value| value.is_finite());
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let upper = values.get(middle).copied()?;
+    if values.len() % 2 == 1 {
+        return Some(upper);
+    }
+    Some((values.get(middle.checked_sub(1)?)? + upper) / 2.0)
+}
+
+// A value that is no number counts as disturbed.
+fn is_late(window: &Window) -> bool {
+    window.generator_late_ms_p99.is_nan()
+        || window.generator_late_ms_p99 >= GENERATOR_LATE_MS_P99_MAX
+}
+
+fn is_stolen(window: &Window) -> bool {
+    window.steal_pct.is_nan() || window.steal_pct >= STEAL_PCT_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(p99: f64, generator_late_ms_p99: f64, steal_pct: f64, steady: bool) -> Window {
+        let delay = Some(Quantiles { p50: 0.2, p99 });
+        let delay_ms = BothWays {
+            a_to_b: delay,
+            b_to_a: None,
+        };
+        Window {
+            steady,
+            delay_ms,
+            generator_late_ms_p99,
+            steal_pct,
+            ..Window::default()
+        }
+    }
+
+    #[test]
+    fn only_undisturbed_steady_windows_count() {
+        let windows = [
+            window(90.0, 0.1, 0.0, false),
+            window(1.0, 0.1, 0.0, true),
+            window(70.0, 1.0, 0.0, true),
+            window(80.0, 0.1, 3.0, true),
+            window(3.0, 0.9, 2.9, true),
+            window(60.0, f64::NAN, 9.0, true),
+        ];
+        let found = UndisturbedDelay::of(&windows);
+        assert_eq!(
+            found.median_p99_ms,
+            BothWays {
+                a_to_b: Some(2.0),
+                b_to_a: None
+            }
+        );
+        assert_eq!(
+            (found.counted, found.steady, found.late, found.stolen),
+            (2, 5, 2, 2)
+        );
+        assert_eq!(
+            UndisturbedDelay::of(&windows[2..4]).median_p99_ms.a_to_b,
+            None
+        );
+    }
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median(vec![]), None);
+        assert_eq!(median(vec![3.0, f64::NAN, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 1.0]), Some(2.5));
+    }
+
+    #[test]
+    fn what_a_call_may_cost_depends_on_its_work() {
+        let of = |scenario: &str, transcoded| {
+            cpu_ms_per_call_s_max(&Report {
+                scenario: scenario.to_owned(),
+                transcoded,
+                ..Report::default()
+            })
+        };
+        assert_eq!(of("browser-sip", true), 3.3);
+        assert_eq!(of("browser-sip-pcmu", false), 0.5);
+        assert_eq!(of("twilio-sip", false), 1.3);
+        assert_eq!(of("vapi-sip", true), 1.4);
+    }
+}
