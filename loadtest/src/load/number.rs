@@ -14,7 +14,7 @@ pub fn count(number: u64) -> String {
     grouped
 }
 
-/// A measured value in three significant digits, never with an exponent.
+/// A measured value in three significant digits, without zeros at its end, never with an exponent.
 pub fn short(value: f64) -> String {
     if !value.is_finite() {
         return "?".to_owned();
@@ -24,9 +24,6 @@ pub fn short(value: f64) -> String {
         let sign = if value < 0.0 { "-" } else { "" };
         return format!("{sign}{}", count(size.round() as u64));
     }
-    if size == size.round() {
-        return format!("{}", value as i64);
-    }
     let decimals = match size {
         size if size >= 99.95 => 0,
         size if size >= 9.995 => 1,
@@ -35,10 +32,15 @@ pub fn short(value: f64) -> String {
         _ => 6,
     };
     let text = format!("{value:.decimals$}");
-    if text.trim_matches(['-', '0', '.']).is_empty() {
+    let text = if decimals > 0 {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &text
+    };
+    if text == "-0" {
         "0".to_owned()
     } else {
-        text
+        text.to_owned()
     }
 }
 
@@ -76,6 +78,15 @@ pub fn calls(number: u64) -> String {
     )
 }
 
+/// "1 core", "2 cores".
+pub fn cores(number: u64) -> String {
+    format!(
+        "{} {}",
+        count(number),
+        if number == 1 { "core" } else { "cores" }
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,15 +97,15 @@ mod tests {
             (0.0, "0"),
             (-0.0, "0"),
             (5.0, "5"),
-            (3.298, "3.30"),
-            (9.996, "10.0"),
+            (3.298, "3.3"),
+            (9.996, "10"),
             (12.34, "12.3"),
             (99.96, "100"),
             (123.4, "123"),
             (0.104, "0.104"),
-            (0.000_02, "0.000020"),
+            (0.000_02, "0.00002"),
             (1e-9, "0"),
-            (-1.5, "-1.50"),
+            (-1.5, "-1.5"),
             (12_345.6, "12 346"),
             (-12_345.6, "-12 346"),
             (f64::NAN, "?"),

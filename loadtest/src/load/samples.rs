@@ -146,10 +146,13 @@ pub fn large_with_failures() -> Report {
         }),
         codec_a: "PCMU".to_owned(),
         codec_b: "PCMU".to_owned(),
+        transcoded: false,
         packets_a_to_b: 219_201_733,
         packets_b_to_a: 218_660_180,
         steady_s: 780.0,
         cpu_ms_per_call_s: Some(0.61),
+        cpu_ms_per_setup: None,
+        rss_kb_per_call: None,
         gateway_cores: 2,
         generator_late_ms_p99: 3.2,
         steal_pct: 7.8,
@@ -248,7 +251,7 @@ fn buckets(mean_ms: f64, packets: u64) -> Vec<Bucket> {
 
 fn windows(noise: &mut Noise, calls: u64, rate: u64, seconds: u64, disturbed: u64) -> Vec<Window> {
     let ramp = calls.div_ceil(rate);
-    let per_call = if calls > 1_000 { 0.06 } else { 0.287 };
+    let per_call = if calls > 1_000 { 0.037 } else { 0.287 };
     (1..=seconds)
         .map(|second| {
             let up = if second + 3 > seconds {
@@ -291,7 +294,7 @@ fn windows(noise: &mut Noise, calls: u64, rate: u64, seconds: u64, disturbed: u6
                 gateway_rss_kib: Some(38_000.0 + 97.0 * up as f64),
                 generator_late_ms_p99: (0.2 + 0.1 * noise.tailed()) * slow,
                 generator_cpu_pct: 3.0
-                    + 0.3 * per_call * up as f64 * (0.95 + 0.1 * noise.even())
+                    + 0.5 * per_call * up as f64 * (0.95 + 0.1 * noise.even())
                     + setups as f64 * 0.4,
                 steal_pct: if stolen { 22.0 } else { noise.tailed() },
             }

@@ -93,6 +93,11 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
     Some((values.get(middle.checked_sub(1)?)? + upper) / 2.0)
 }
 
+/// A steady window in which neither the generator nor the host could have made the delay.
+pub fn is_undisturbed(window: &Window) -> bool {
+    window.steady && !is_late(window) && !is_stolen(window)
+}
+
 // A value that is no number counts as disturbed.
 fn is_late(window: &Window) -> bool {
     window.generator_late_ms_p99.is_nan()

@@ -70,7 +70,7 @@ impl Verdict {
                 },
                 loss(report),
                 Check {
-                    name: "calls with events missing",
+                    name: "events missing",
                     value: number::count(report.events_missing),
                     outcome: Outcome::of(report.events_missing == 0),
                 },

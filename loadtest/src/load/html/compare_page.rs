@@ -67,7 +67,7 @@ fn headline(report: &CompareReport) -> String {
             outcome: None,
         },
     ];
-    verdict(outcome, &target, &tiles)
+    verdict(outcome, outcome.word(), &target, &tiles)
 }
 
 fn plots(report: &CompareReport) -> String {
@@ -159,17 +159,17 @@ fn rounds(report: &CompareReport) -> String {
         "p99",
         "Generator late p99, ms",
         "Steal, %",
-        "Through",
+        "Side",
     ];
     let mut rows = Vec::new();
     for (at, round) in report.rounds.iter().enumerate() {
-        rows.push(row(at + 1, &round.ours, OURS));
-        rows.push(row(at + 1, &round.theirs, &report.rival));
+        rows.push(row(at + 1, &round.ours, "ours"));
+        rows.push(row(at + 1, &round.theirs, "theirs"));
     }
     table(&columns, &rows)
 }
 
-fn row(round: usize, sample: &CompareSample, through: &str) -> Vec<String> {
+fn row(round: usize, sample: &CompareSample, side: &str) -> Vec<String> {
     let CompareSample {
         loss_pct, delay_ms, ..
     } = sample;
@@ -185,6 +185,6 @@ fn row(round: usize, sample: &CompareSample, through: &str) -> Vec<String> {
         cell(delay_ms.b_to_a.map(|delay| delay.p99)),
         limited_cell(sample.generator_late_ms_p99, GENERATOR_LATE_MS_P99_MAX),
         limited_cell(sample.steal_pct, STEAL_PCT_MAX),
-        escape(through),
+        side.to_owned(),
     ]
 }

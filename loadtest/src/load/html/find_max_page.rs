@@ -4,8 +4,8 @@ use super::markup::escape;
 use super::page_parts::{
     Tile, caveats, cell, class, document, limited_cell, settings, sign, table, verdict,
 };
-use super::plot::{Colour, Heading, Limit, LinePlot, Mark, Series};
-use crate::load::number::{count, short};
+use super::plot::{Colour, Heading, Limit, LinePlot, Mark, Series, Spacing};
+use crate::load::number::{cores, count, short};
 use crate::load::report::{A_TO_B, B_TO_A, BothWays, FindMaxReport, FindMaxStep};
 use crate::load::targets::{GENERATOR_LATE_MS_P99_MAX, STEAL_PCT_MAX};
 use crate::load::verdict::Outcome;
@@ -23,14 +23,9 @@ pub fn find_max_page(report: &FindMaxReport) -> String {
         ),
     ]
     .concat();
-    let cores = if report.gateway_cores == 1 {
-        "core"
-    } else {
-        "cores"
-    };
     let subtitle = format!(
-        "Gateway on {} {cores}; a step passes with p99 delay up to {} ms and loss up to {} %",
-        report.gateway_cores,
+        "Gateway on {}; a step passes with p99 delay up to {} ms and loss up to {} %",
+        cores(report.gateway_cores),
         short(report.limit_delay_ms_p99),
         short(report.limit_loss_pct)
     );
@@ -67,7 +62,12 @@ fn headline(report: &FindMaxReport) -> String {
     } else {
         format!("limited by {}", report.limited_by)
     };
-    verdict(outcome, &limited_by, &tiles)
+    let word = if report.calls_max.is_some() {
+        "found"
+    } else {
+        outcome.word()
+    };
+    verdict(outcome, word, &limited_by, &tiles)
 }
 
 fn plots(report: &FindMaxReport) -> String {
@@ -151,6 +151,7 @@ fn plot(title: &str, y_label: &str, series: Vec<Series>, limit: Option<Limit>) -
         },
         x_label: "calls".to_owned(),
         y_label: y_label.to_owned(),
+        y_spacing: Spacing::Fitting,
         series,
         limits: limit.into_iter().collect(),
         ..LinePlot::default()

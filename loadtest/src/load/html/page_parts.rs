@@ -37,13 +37,9 @@ pub struct Tile {
     pub outcome: Option<Outcome>,
 }
 
-/// The verdict in a word, and what it is made of.
-pub fn verdict(outcome: Outcome, name: &str, tiles: &[Tile]) -> String {
-    let word = match outcome {
-        Outcome::Passed => "Passed",
-        Outcome::Failed => "Failed",
-        Outcome::NotShown => "Not shown",
-    };
+/// The verdict in a word of ours, and what it is made of.
+pub fn verdict(outcome: Outcome, word: &str, name: &str, tiles: &[Tile]) -> String {
+    let word = capitalized(word);
     let mut html = format!(
         "<section class=\"verdict\">\n<div class=\"whole {}\"><b>{} {word}</b><span>{}</span></div>\n",
         class(outcome),
@@ -64,6 +60,14 @@ pub fn verdict(outcome: Outcome, name: &str, tiles: &[Tile]) -> String {
     }
     html.push_str("</section>\n");
     html
+}
+
+/// As at the beginning of a sentence.
+pub fn capitalized(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(characters).collect()
+    })
 }
 
 /// The class of an outcome's colour.

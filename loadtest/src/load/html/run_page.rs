@@ -22,7 +22,12 @@ pub fn page(report: &Report) -> String {
         })
         .collect();
     let body = [
-        verdict(found.outcome(), "all checks of the run together", &tiles),
+        verdict(
+            found.outcome(),
+            found.outcome().word(),
+            "all checks together",
+            &tiles,
+        ),
         caveats(&report.caveats, &report.not_shown),
         headline_figures(report),
         run_plots::of(report),
@@ -37,37 +42,35 @@ pub fn page(report: &Report) -> String {
 }
 
 fn subtitle(report: &Report) -> String {
-    let codec = |codec: &str| {
-        if codec.is_empty() {
-            "no codec".to_owned()
-        } else {
-            codec.to_owned()
-        }
-    };
-    let cores = if report.gateway_cores == 1 {
-        "core"
-    } else {
-        "cores"
-    };
-    format!(
-        "{} at the vendor's side, {} at the trunk's, {}; gateway on {} {cores}; steady for {} s",
-        codec(&report.codec_a),
-        codec(&report.codec_b),
-        if report.transcoded {
+    let mut parts = Vec::new();
+    if !report.codec_a.is_empty() && !report.codec_b.is_empty() {
+        let how = if report.transcoded {
             "transcoded"
         } else {
             "passed through"
-        },
-        report.gateway_cores,
-        number::short(report.steady_s)
-    )
+        };
+        parts.push(format!(
+            "{} at the vendor's side, {} at the trunk's, {how}",
+            report.codec_a, report.codec_b
+        ));
+    }
+    if report.gateway_cores > 0 {
+        parts.push(format!(
+            "gateway on {}",
+            number::cores(report.gateway_cores)
+        ));
+    }
+    if report.steady_s > 0.0 {
+        parts.push(format!("steady for {} s", number::short(report.steady_s)));
+    }
+    parts.join("; ")
 }
 
 fn headline_figures(report: &Report) -> String {
     let groups: String = figures::of(report).iter().map(group).collect();
     format!(
         "<section>\n<h2>Figures</h2>\n<div class=\"scrolls\"><table class=\"figures\">\n\
-         <thead><tr><th>Figure</th><th class=\"number\">Value</th><th>Unit</th><th>Target</th><th>How it is measured</th></tr></thead>\n\
+         <thead><tr><th>Figure</th><th class=\"number\">Value</th><th>Unit</th><th>Target</th><th class=\"how\">How it is measured</th></tr></thead>\n\
          {groups}</table></div>\n</section>\n"
     )
 }
@@ -105,7 +108,7 @@ fn row(figure: &Figure) -> String {
     if figure.values.is_empty() {
         let why = figure.why_not.as_deref().unwrap_or_default();
         return format!(
-            "<tr>{name}<td class=\"value why\" colspan=\"2\">not shown</td><td class=\"target\">{target}</td>\
+            "<tr>{name}<td class=\"value why\">not shown</td><td></td><td class=\"target\">{target}</td>\
              <td class=\"how\"><b>{}</b><br/>{how}</td></tr>\n",
             escape(why)
         );

@@ -1,5 +1,6 @@
 //! The plots of one run.
 
+use super::page_parts::capitalized;
 use super::plot::{
     BarSeries, Bars, Colour, Heading, Histogram, HistogramSeries, Limit, LinePlot, Series, Spacing,
     later_than, share_up_to,
@@ -28,14 +29,19 @@ pub fn of(report: &Report) -> String {
             "Delay and loss",
             &[
                 delay(report, &time),
+                delay_by_second(report),
                 delay_tail(report),
                 loss(report, &time),
-                jitter(report),
             ],
         ),
         section(
-            "How it sounded",
-            &[match_score(report), snr(report), mos(report)],
+            "Jitter and sound",
+            &[
+                jitter(report),
+                match_score(report),
+                snr(report),
+                mos(report),
+            ],
         ),
         section(
             "The gateway",
@@ -242,9 +248,10 @@ fn delay(report: &Report, time: &Time) -> String {
     }
     let note = format!(
         "Of the packets that came in each second. {}.",
-        sentence(&targets::UndisturbedDelay::of(&report.details.windows).counted_windows())
+        capitalized(&targets::UndisturbedDelay::of(&report.details.windows).counted_windows())
     );
     LinePlot {
+        wide: true,
         y_spacing: Spacing::Fitting,
         limits: vec![limit(targets::DELAY_MS_P99_MAX, "p99 target", "ms")],
         ..time.plot(
@@ -252,6 +259,52 @@ fn delay(report: &Report, time: &Time) -> String {
             "delay, ms",
             series,
         )
+    }
+    .html()
+}
+
+/// The target is for the median of what this shows.
+fn delay_by_second(report: &Report) -> String {
+    let counted: Vec<&Window> = report
+        .details
+        .windows
+        .iter()
+        .filter(|window| targets::is_undisturbed(window))
+        .collect();
+    let series = |direction: &str, delay: fn(&Window) -> Option<Quantiles>| {
+        let values: Vec<f64> = counted
+            .iter()
+            .filter_map(|window| delay(window))
+            .map(|delay| delay.p99)
+            .collect();
+        Series {
+            name: direction.to_owned(),
+            colour: colour(direction),
+            dashed: false,
+            points: share_up_to(&values),
+            marks: Vec::new(),
+        }
+    };
+    let mut heading = heading(
+        report,
+        "p99 delay of seconds",
+        "Share of the steady seconds that count whose p99 is at most the delay below; their median is where the line crosses 50 %.",
+        "delay_ms",
+    );
+    if heading.empty.is_empty() && !report.details.windows.is_empty() {
+        heading.empty = targets::UndisturbedDelay::of(&report.details.windows).counted_windows();
+    }
+    LinePlot {
+        heading,
+        x_label: "p99 delay, ms".to_owned(),
+        y_label: "% of seconds".to_owned(),
+        x_spacing: Spacing::Fitting,
+        series: vec![
+            series(A_TO_B, |window| window.delay_ms.a_to_b),
+            series(B_TO_A, |window| window.delay_ms.b_to_a),
+        ],
+        upright_limits: vec![limit(targets::DELAY_MS_P99_MAX, "target", "ms")],
+        ..LinePlot::default()
     }
     .html()
 }
@@ -300,6 +353,7 @@ fn loss(report: &Report, time: &Time) -> String {
         },
     ];
     LinePlot {
+        wide: true,
         limits: vec![limit(targets::LOSS_PCT_MAX, "limit", "%")],
         ..time.plot(
             heading(
@@ -465,24 +519,30 @@ fn memory(report: &Report, time: &Time) -> String {
 }
 
 fn cost(report: &Report) -> String {
-    let row = |name: &str, value, target: f64| (name.to_owned(), value, target);
     let rows = [
-        row(
-            "CPU of a call",
+        (
+            "call",
             report.cpu_ms_per_call_s,
             targets::cpu_ms_per_call_s_max(report),
+            "ms/s",
         ),
-        row(
-            "CPU of a set-up",
+        (
+            "set-up",
             report.cpu_ms_per_setup,
             targets::CPU_MS_PER_SETUP_MAX,
+            "ms",
         ),
-        row(
-            "Memory of a call",
+        (
+            "memory",
             report.rss_kb_per_call,
             targets::RSS_KIB_PER_CALL_MAX,
+            "KiB",
         ),
     ];
+    let group = |(name, value, target, unit): &(&str, Option<f64>, f64, &str)| match value {
+        Some(value) => format!("{name} {} of {} {unit}", short(*value), short(*target)),
+        None => (*name).to_owned(),
+    };
     let share = |value: Option<f64>, target: f64| value.map(|value| value * 100.0 / target);
     Bars {
         heading: heading(
@@ -492,14 +552,14 @@ fn cost(report: &Report) -> String {
             "cpu_ms_per_call_s",
         ),
         x_label: "% of the target".to_owned(),
-        groups: rows.iter().map(|(name, _, _)| name.clone()).collect(),
+        groups: rows.iter().map(group).collect(),
         series: vec![BarSeries {
             name: "measured".to_owned(),
             colour: Colour::Green,
             faint: false,
             values: rows
                 .iter()
-                .map(|(_, value, target)| share(*value, *target))
+                .map(|(_, value, target, _)| share(*value, *target))
                 .collect(),
         }],
         limits: vec![Limit {
@@ -550,6 +610,7 @@ fn lateness(report: &Report, time: &Time) -> String {
     })];
     let note = "How much later than planned it sent, 99th percentile of each second.";
     LinePlot {
+        wide: true,
         y_spacing: Spacing::Fitting,
         limits: vec![limit(targets::GENERATOR_LATE_MS_P99_MAX, "limit", "ms")],
         ..time.plot(
@@ -601,11 +662,4 @@ fn limit(value: f64, name: &str, unit: &str) -> Limit {
             .trim_end()
             .to_owned(),
     }
-}
-
-fn sentence(text: &str) -> String {
-    let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(characters).collect()
-    })
 }

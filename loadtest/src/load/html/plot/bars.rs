@@ -1,17 +1,20 @@
 //! Horizontal bars, in groups, with their values beside them.
 
 use super::scale::Scale;
-use super::{Colour, Heading, Legend, Limit, Shape, WIDTH, figure, svg};
+use super::{Colour, Heading, Legend, Limit, Shape, WIDTH, drawing, figure};
 use crate::load::html::markup::escape;
 use crate::load::number;
 
-const LABEL_WIDTH: f64 = 158.0;
+/// Of a character of a group's name, about.
+const CHARACTER: f64 = 6.6;
 const VALUE_WIDTH: f64 = 62.0;
 const TOP: f64 = 18.0;
 const BOTTOM: f64 = 44.0;
-const BAR: f64 = 11.0;
 const BETWEEN_BARS: f64 = 2.0;
-const BETWEEN_GROUPS: f64 = 11.0;
+/// Heights of a bar, and of the room between two groups, for few bars and for more.
+const FEW: (f64, f64) = (24.0, 34.0);
+const MORE: (f64, f64) = (14.0, 24.0);
+const FEW_MAX: usize = 6;
 const LABEL_CHARACTERS_MAX: usize = 25;
 const TICKS_MAX: usize = 6;
 
@@ -60,25 +63,30 @@ impl Bars {
             .iter()
             .map(|limit| limit.value)
             .fold(largest, f64::max);
-        let scale = Scale::linear(0.0, to, TICKS_MAX);
-        let group_height = self.series.len() as f64 * (BAR + BETWEEN_BARS) + BETWEEN_GROUPS;
+        let across = Across {
+            left: self.label_width(),
+            scale: Scale::linear(0.0, to, TICKS_MAX),
+        };
+        let few = self.groups.len() * self.series.len() <= FEW_MAX;
+        let (height, between_groups) = if few { FEW } else { MORE };
+        let group_height = self.series.len() as f64 * (height + BETWEEN_BARS) + between_groups;
         let bottom = TOP + self.groups.len() as f64 * group_height;
-        let mut content = self.axis(&scale, bottom);
+        let mut content = self.axis(&across, bottom);
         for (at, group) in self.groups.iter().enumerate() {
-            let top = TOP + at as f64 * group_height + BETWEEN_GROUPS / 2.0;
-            content.push_str(&label(group, top + (group_height - BETWEEN_GROUPS) / 2.0));
+            let top = TOP + at as f64 * group_height + between_groups / 2.0;
+            content.push_str(&label(
+                group,
+                across.left,
+                top + (group_height - between_groups) / 2.0,
+            ));
             for (row, series) in self.series.iter().enumerate() {
                 let value = series.values.get(at).copied().flatten();
-                content.push_str(&bar(
-                    series,
-                    value,
-                    &scale,
-                    top + row as f64 * (BAR + BETWEEN_BARS),
-                ));
+                let top = top + row as f64 * (height + BETWEEN_BARS);
+                content.push_str(&bar(series, value, &across, (top, height)));
             }
         }
         for limit in &self.limits {
-            let x = place(&scale, limit.value);
+            let x = across.place(limit.value);
             content.push_str(&format!(
                 "<line class=\"limit\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{bottom:.1}\"/>\
                  <text class=\"limit middle\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n",
@@ -90,22 +98,27 @@ impl Bars {
         figure(
             &self.heading,
             &self.legend(),
-            Some(svg(&self.heading.title, bottom + BOTTOM, &content)),
+            Some(drawing(
+                &self.heading.title,
+                WIDTH,
+                bottom + BOTTOM,
+                &content,
+            )),
         )
     }
 
-    fn axis(&self, scale: &Scale, bottom: f64) -> String {
+    fn axis(&self, across: &Across, bottom: f64) -> String {
         let mut svg = String::new();
-        for tick in &scale.ticks {
-            let x = place(scale, *tick);
+        for tick in &across.scale.ticks {
+            let x = across.place(*tick);
             svg.push_str(&format!(
                 "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom:.1}\"/>\
                  <text class=\"tick middle\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>\n",
                 bottom + 16.0,
-                scale.label(*tick)
+                across.scale.label(*tick)
             ));
         }
-        let left = place(scale, 0.0);
+        let left = across.left;
         svg.push_str(&format!(
             "<line class=\"axis\" x1=\"{left}\" x2=\"{left}\" y1=\"{TOP}\" y2=\"{bottom:.1}\"/>\
              <text class=\"name middle\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",
@@ -114,6 +127,17 @@ impl Bars {
             escape(&self.x_label)
         ));
         svg
+    }
+
+    /// As wide as the longest name.
+    fn label_width(&self) -> f64 {
+        let longest = self
+            .groups
+            .iter()
+            .map(|group| group.chars().count())
+            .max()
+            .unwrap_or(0);
+        (longest.min(LABEL_CHARACTERS_MAX + 1) as f64 * CHARACTER + 14.0).ceil()
     }
 
     fn legend(&self) -> Vec<Legend<'_>> {
@@ -138,8 +162,16 @@ impl Bars {
     }
 }
 
-fn place(scale: &Scale, value: f64) -> f64 {
-    LABEL_WIDTH + scale.share(value) * (WIDTH - LABEL_WIDTH - VALUE_WIDTH)
+/// The axis, and where it begins.
+struct Across {
+    left: f64,
+    scale: Scale,
+}
+
+impl Across {
+    fn place(&self, value: f64) -> f64 {
+        self.left + self.scale.share(value) * (WIDTH - self.left - VALUE_WIDTH)
+    }
 }
 
 fn faint_class(colour: Colour) -> &'static str {
@@ -151,7 +183,7 @@ fn faint_class(colour: Colour) -> &'static str {
     }
 }
 
-fn label(group: &str, y: f64) -> String {
+fn label(group: &str, left: f64, y: f64) -> String {
     let short: String = group.chars().take(LABEL_CHARACTERS_MAX).collect();
     let rest = if group.chars().count() > LABEL_CHARACTERS_MAX {
         "\u{2026}"
@@ -160,16 +192,21 @@ fn label(group: &str, y: f64) -> String {
     };
     format!(
         "<text class=\"group end\" x=\"{:.1}\" y=\"{:.1}\"><title>{}</title>{}{rest}</text>\n",
-        LABEL_WIDTH - 9.0,
+        left - 9.0,
         y + 4.0,
         escape(group),
         escape(short.trim_end())
     )
 }
 
-fn bar(series: &BarSeries, value: Option<f64>, scale: &Scale, top: f64) -> String {
-    let left = place(scale, 0.0);
-    let text_y = top + BAR - 2.0;
+fn bar(
+    series: &BarSeries,
+    value: Option<f64>,
+    across: &Across,
+    (top, height): (f64, f64),
+) -> String {
+    let left = across.left;
+    let text_y = top + height / 2.0 + 4.0;
     let Some(value) = value.filter(|value| value.is_finite()) else {
         return format!(
             "<text class=\"value\" x=\"{:.1}\" y=\"{text_y:.1}\">not shown</text>\n",
@@ -182,9 +219,9 @@ fn bar(series: &BarSeries, value: Option<f64>, scale: &Scale, top: f64) -> Strin
         series.colour.class()
     };
     // What is more than nothing is seen.
-    let width = (place(scale, value) - left).max(if value > 0.0 { 1.0 } else { 0.0 });
+    let width = (across.place(value) - left).max(if value > 0.0 { 1.0 } else { 0.0 });
     format!(
-        "<rect class=\"fill {class}\" x=\"{left}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{BAR}\"/>\
+        "<rect class=\"fill {class}\" x=\"{left}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{height}\"/>\
          <text class=\"value\" x=\"{:.1}\" y=\"{text_y:.1}\">{}</text>\n",
         left + width + 5.0,
         number::short(value)
@@ -219,11 +256,11 @@ mod tests {
         let html = bars(vec![Some(12.5), Some(0.0)]).html();
         well_formed::check(&html);
         assert_eq!(
-            html.matches("<rect class=\"fill blue\" x=\"158\"").count(),
+            html.matches("<rect class=\"fill blue\" x=\"186\"").count(),
             2
         );
         assert_eq!(
-            html.matches("<rect class=\"fill blue faint\" x=\"158\"")
+            html.matches("<rect class=\"fill blue faint\" x=\"186\"")
                 .count(),
             2
         );

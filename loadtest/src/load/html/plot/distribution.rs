@@ -2,8 +2,8 @@
 
 use super::scale::Scale;
 use super::{
-    BOTTOM, Colour, Frame, HEIGHT, Heading, Legend, Limit, Shape, Spacing, TOP, X_TICKS_MAX,
-    Y_TICKS_MAX, figure, scale_for, svg,
+    BOTTOM, Colour, Frame, HEIGHT, Heading, Legend, Limit, Shape, Spacing, TOP, WIDTH, X_TICKS_MAX,
+    Y_TICKS_MAX, drawing, figure, scale_for,
 };
 use crate::load::report::Bucket;
 
@@ -71,7 +71,7 @@ impl Histogram {
         } else {
             scale_for(&heights, &[], Spacing::Whole, Y_TICKS_MAX)
         };
-        let frame = Frame { x, y };
+        let frame = Frame { x, y, width: WIDTH };
         let y_label = if logarithmic {
             format!("{}, logarithmic", self.y_label)
         } else {
@@ -87,7 +87,7 @@ impl Histogram {
         figure(
             &self.heading,
             &self.legend(),
-            Some(svg(&self.heading.title, HEIGHT, &content)),
+            Some(drawing(&self.heading.title, WIDTH, HEIGHT, &content)),
         )
     }
 

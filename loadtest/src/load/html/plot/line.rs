@@ -2,8 +2,8 @@
 
 use super::scale::Scale;
 use super::{
-    BOTTOM, Colour, Frame, HEIGHT, Heading, Legend, Limit, Shape, Spacing, TOP, X_TICKS_MAX,
-    Y_TICKS_MAX, cross, figure, scale_for, svg,
+    BOTTOM, Colour, Frame, HEIGHT, Heading, LIMIT_REACH, Legend, Limit, Shape, Spacing, TOP, WIDE,
+    WIDTH, X_TICKS_MAX, Y_TICKS_MAX, cross, drawing, figure, scale_for,
 };
 
 /// Of a line with more points, each column shows its least and its largest value.
@@ -14,6 +14,8 @@ const POINTS_MAX: usize = 1_100;
 pub struct LinePlot {
     /// Title and note.
     pub heading: Heading,
+    /// Fills a row.
+    pub wide: bool,
     /// The x axis with its unit.
     pub x_label: String,
     /// The y axis with its unit.
@@ -30,6 +32,8 @@ pub struct LinePlot {
     pub band_name: String,
     /// What the values are held against.
     pub limits: Vec<Limit>,
+    /// The same, where the values are those of the x axis.
+    pub upright_limits: Vec<Limit>,
 }
 
 /// One line.
@@ -68,9 +72,12 @@ impl LinePlot {
             return figure(&self.heading, &[], None);
         }
         let ys: Vec<f64> = shown.iter().map(|(_, y)| *y).collect();
+        let width = if self.wide { WIDE } else { WIDTH };
+        let y = scale_for(&ys, &self.limits, self.y_spacing, Y_TICKS_MAX);
         let frame = Frame {
             x: self.x_scale(&shown),
-            y: scale_for(&ys, &self.limits, self.y_spacing, Y_TICKS_MAX),
+            y,
+            width,
         };
         let mut content = String::new();
         for (from, to) in &self.bands {
@@ -86,12 +93,15 @@ impl LinePlot {
             content.push_str(&self.line(series, &frame));
         }
         for limit in &self.limits {
-            content.push_str(&frame.limit(limit));
+            content.push_str(&frame.limit(limit, &shown));
+        }
+        for limit in &self.upright_limits {
+            content.push_str(&frame.upright_limit(limit));
         }
         figure(
             &self.heading,
             &self.legend(),
-            Some(svg(&self.heading.title, HEIGHT, &content)),
+            Some(drawing(&self.heading.title, width, HEIGHT, &content)),
         )
     }
 
@@ -109,9 +119,21 @@ impl LinePlot {
             all().fold(f64::MIN, f64::max),
         );
         let xs: Vec<f64> = shown.iter().map(|(x, _)| *x).collect();
+        let ticks_max = if self.wide {
+            2 * X_TICKS_MAX
+        } else {
+            X_TICKS_MAX
+        };
+        // A limit that is near enough is within.
+        let to = self
+            .upright_limits
+            .iter()
+            .map(|limit| limit.value)
+            .filter(|limit| *limit <= to * LIMIT_REACH)
+            .fold(to, f64::max);
         match self.x_spacing {
-            Spacing::Linear | Spacing::Whole => Scale::linear_exact(from.min(0.0), to, X_TICKS_MAX),
-            spacing => scale_for(&xs, &[], spacing, X_TICKS_MAX),
+            Spacing::Linear | Spacing::Whole => Scale::linear_exact(from.min(0.0), to, ticks_max),
+            spacing => scale_for(&xs, &self.upright_limits, spacing, ticks_max),
         }
     }
 

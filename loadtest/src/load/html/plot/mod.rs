@@ -74,10 +74,12 @@ pub struct Heading {
 }
 
 const WIDTH: f64 = 560.0;
-const HEIGHT: f64 = 262.0;
+/// Of a plot that fills a row.
+const WIDE: f64 = 1_124.0;
+const HEIGHT: f64 = 268.0;
 const LEFT: f64 = 54.0;
-const RIGHT: f64 = 14.0;
-const TOP: f64 = 28.0;
+const RIGHT: f64 = 20.0;
+const TOP: f64 = 34.0;
 const BOTTOM: f64 = 44.0;
 const X_TICKS_MAX: usize = 8;
 const Y_TICKS_MAX: usize = 5;
@@ -85,6 +87,9 @@ const Y_TICKS_MAX: usize = 5;
 const FITTING_SPREAD: f64 = 25.0;
 /// A limit this many times above the largest value is named at the edge instead of flattening the values.
 const LIMIT_REACH: f64 = 4.0;
+
+/// How far the middle of a limit's name is above it.
+const LABEL_MIDDLE: f64 = 9.0;
 
 /// One entry of a legend.
 struct Legend<'a> {
@@ -100,8 +105,17 @@ enum Shape {
 }
 
 /// The whole figure; without a drawing, its note that there is no data.
-fn figure(heading: &Heading, legend: &[Legend<'_>], drawing: Option<String>) -> String {
-    let mut html = format!("<figure>\n<figcaption><h3>{}</h3>", escape(&heading.title));
+fn figure(heading: &Heading, legend: &[Legend<'_>], drawing: Option<Drawing>) -> String {
+    let class = match &drawing {
+        Some(drawing) if drawing.width > WIDTH => " class=\"wide\"",
+        // The page puts two others beside it.
+        Some(drawing) if drawing.height > HEIGHT * 1.6 => " class=\"tall\"",
+        _ => "",
+    };
+    let mut html = format!(
+        "<figure{class}>\n<figcaption><h3>{}</h3>",
+        escape(&heading.title)
+    );
     if !heading.note.is_empty() {
         html.push_str(&format!("<p class=\"note\">{}</p>", escape(&heading.note)));
     }
@@ -112,7 +126,7 @@ fn figure(heading: &Heading, legend: &[Legend<'_>], drawing: Option<String>) -> 
                 let entries: String = legend.iter().map(legend_entry).collect();
                 html.push_str(&format!("<ul class=\"legend\">{entries}</ul>\n"));
             }
-            html.push_str(&format!("<div class=\"plot\">{drawing}</div>\n"));
+            html.push_str(&format!("<div class=\"plot\">{}</div>\n", drawing.svg));
         }
         None => {
             let why = if heading.empty.is_empty() {
@@ -160,11 +174,12 @@ fn cross(x: f64, y: f64) -> String {
 struct Frame {
     x: Scale,
     y: Scale,
+    width: f64,
 }
 
 impl Frame {
     fn x(&self, value: f64) -> f64 {
-        LEFT + self.x.share(value) * (WIDTH - LEFT - RIGHT)
+        LEFT + self.x.share(value) * (self.width - LEFT - RIGHT)
     }
 
     fn y(&self, value: f64) -> f64 {
@@ -173,7 +188,7 @@ impl Frame {
 
     /// Everything that is below the data: grid, tick labels and the axes' names.
     fn axes(&self, x_label: &str, y_label: &str) -> String {
-        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
+        let (right, bottom) = (self.width - RIGHT, HEIGHT - BOTTOM);
         let mut svg = String::new();
         for tick in &self.y.ticks {
             let y = self.y(*tick);
@@ -207,9 +222,9 @@ impl Frame {
         svg
     }
 
-    /// A limit of the y axis, or its name at the edge that it is beyond.
-    fn limit(&self, limit: &Limit) -> String {
-        let right = WIDTH - RIGHT;
+    /// A limit of the y axis, or its name at the edge that it is beyond; `busy` are the points that the name should not cover.
+    fn limit(&self, limit: &Limit, busy: &[(f64, f64)]) -> String {
+        let (left, right) = (LEFT + 4.0, self.width - RIGHT);
         let label = escape(&limit.label);
         if !self.y.holds(limit.value) {
             let (arrow, y) = if limit.value > self.y.top() {
@@ -222,9 +237,20 @@ impl Frame {
             );
         }
         let y = self.y(limit.value);
+        let distance = |side: fn(f64) -> bool| {
+            let points = busy.iter().filter(|(x, _)| side(self.x.share(*x)));
+            points
+                .map(|(_, value)| (self.y(*value) - (y - LABEL_MIDDLE)).abs())
+                .fold(f64::MAX, f64::min)
+        };
+        let (anchor, x) = if distance(|share| share < 0.25) > distance(|share| share > 0.75) {
+            ("start", left)
+        } else {
+            ("end", right)
+        };
         format!(
             "<line class=\"limit\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-             <text class=\"limit end\" x=\"{right}\" y=\"{:.1}\">{label}</text>\n",
+             <text class=\"limit {anchor}\" x=\"{x}\" y=\"{:.1}\">{label}</text>\n",
             y - 5.0
         )
     }
@@ -235,29 +261,37 @@ impl Frame {
             return String::new();
         }
         let x = self.x(limit.value);
-        // The label stands on the side with more room.
+        // The label stands above, on the side with more room.
         let (anchor, beside) = if self.x.share(limit.value) > 0.5 {
-            ("end", -5.0)
+            ("end", 3.0)
         } else {
-            ("start", 5.0)
+            ("start", -3.0)
         };
         format!(
             "<line class=\"limit\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{:.1}\"/>\
              <text class=\"limit {anchor}\" x=\"{:.1}\" y=\"{:.1}\">{}</text>\n",
             HEIGHT - BOTTOM,
             x + beside,
-            TOP + 9.0,
+            TOP - 5.0,
             escape(&limit.label)
         )
     }
 }
 
-/// Around a drawing that is as tall as it must be.
-fn svg(title: &str, height: f64, content: &str) -> String {
-    format!(
-        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">\n{content}</svg>",
-        escape(title)
-    )
+/// What is between legend and the end of a figure.
+struct Drawing {
+    width: f64,
+    height: f64,
+    svg: String,
+}
+
+/// Around what is drawn.
+fn drawing(title: &str, width: f64, height: f64, content: &str) -> Drawing {
+    let title = escape(title);
+    let svg = format!(
+        "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\">\n{content}</svg>"
+    );
+    Drawing { width, height, svg }
 }
 
 /// An axis for values, which must not be empty; with limits that are near enough.
