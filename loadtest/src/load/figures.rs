@@ -1,4 +1,4 @@
-//! The headline figures of a run as a reader gets them: value, unit, target, how it was measured, or why it is not shown.
+//! The headline figures of a run as a reader gets them: value, unit, target, how it was measured or why it is not shown.
 
 use super::number::{count, short};
 use super::report::{BothWays, Quantiles, Report};
@@ -234,7 +234,13 @@ fn conditions(report: &Report) -> Vec<Figure> {
             "s",
             "from 2 s after the last set-up to the first hang-up".to_owned(),
         ),
-        plain("Packets to trunk", "packets_a_to_b", count(report.packets_a_to_b), "", "received at the far end".to_owned()),
+        plain(
+            "Packets to trunk",
+            "packets_a_to_b",
+            count(report.packets_a_to_b),
+            "",
+            "received at the far end".to_owned(),
+        ),
         plain(
             "Packets to vendor",
             "packets_b_to_a",
@@ -419,6 +425,8 @@ impl Figure {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
     use super::*;
 
     fn find<'a>(groups: &'a [Group], name: &str) -> &'a Figure {

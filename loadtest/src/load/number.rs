@@ -44,7 +44,7 @@ pub fn short(value: f64) -> String {
     }
 }
 
-/// The words of others on one line: a gateway's reason must not move the cursor of a terminal or end a line of a report.
+/// The words of others on one line: a gateway's reason must not move a terminal's cursor or end a line.
 pub fn one_line(text: &str) -> String {
     let spaced: String = text
         .chars()

@@ -1,4 +1,4 @@
-//! A report as one HTML file that needs nothing else: style and drawings inside, no script, for screens light and dark and for paper.
+//! A report as one HTML file that needs nothing else: style and drawings inside, no script, for light, dark and paper.
 //!
 //! What must be known before any figure stands before the figures. A figure that is not shown is named with its reason.
 

@@ -70,7 +70,8 @@ fn headline_figures(report: &Report) -> String {
     let groups: String = figures::of(report).iter().map(group).collect();
     format!(
         "<section>\n<h2>Figures</h2>\n<div class=\"scrolls\"><table class=\"figures\">\n\
-         <thead><tr><th>Figure</th><th class=\"number\">Value</th><th>Unit</th><th>Target</th><th class=\"how\">How it is measured</th></tr></thead>\n\
+         <thead><tr><th>Figure</th><th class=\"number\">Value</th><th>Unit</th><th>Target</th>\
+         <th class=\"how\">How it is measured</th></tr></thead>\n\
          {groups}</table></div>\n</section>\n"
     )
 }
@@ -125,7 +126,8 @@ fn row(figure: &Figure) -> String {
         })
         .collect();
     format!(
-        "<tr>{name}<td class=\"value\">{}</td><td class=\"unit\">{}</td><td class=\"target\">{target}</td><td class=\"how\">{how}</td></tr>\n",
+        "<tr>{name}<td class=\"value\">{}</td><td class=\"unit\">{}</td>\
+         <td class=\"target\">{target}</td><td class=\"how\">{how}</td></tr>\n",
         values.join(" "),
         escape(figure.unit)
     )

@@ -1,4 +1,5 @@
 //! Whole pages of made-up reports.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use super::{compare_page, find_max_page, page, well_formed};
 use crate::load::report::{CompareReport, FindMaxReport, Report};
@@ -139,7 +140,7 @@ fn seconds_without_a_figure_are_gaps() {
 #[test]
 fn nothing_measured_is_no_empty_frame() {
     let html = page(&samples::nothing_measured());
-    assert!(!html.contains("<svg viewBox"), "a drawing of nothing");
+    assert!(!html.contains("role=\"img\""), "a drawing of nothing");
     assert!(
         figure(&html, "One-way delay").contains("No data: the generator was late (p99 48.2 ms)")
     );
@@ -150,7 +151,10 @@ fn nothing_measured_is_no_empty_frame() {
 #[test]
 fn words_of_others_are_only_words() {
     let html = page(&samples::nothing_measured());
-    assert!(html.contains("4401 &lt;script&gt;alert(&quot;token&quot;)&lt;/script&gt; &amp; &#39;expired&#39;\u{fffd}[2J"));
+    assert!(html.contains("\u{fffd}[2J"));
+    assert!(html.contains(
+        "4401 &lt;script&gt;alert(&quot;token&quot;)&lt;/script&gt; &amp; &#39;expired&#39;"
+    ));
     let hostile = "<b>\"'&\u{7}".to_owned();
     let setting = crate::load::report::Setting {
         name: hostile.clone(),

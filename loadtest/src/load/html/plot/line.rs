@@ -274,6 +274,8 @@ fn area(piece: &[(f64, f64)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
     use super::super::super::well_formed;
     use super::*;
 

@@ -1,7 +1,7 @@
 //! A small library of plots: inline SVG, no script, colours by class so that one drawing fits light, dark and paper.
 //!
-//! Every plot is a `figure` with title, note and legend in HTML, so that they wrap, and axes with round ticks in SVG. Without one
-//! finite value it says so instead of showing an empty frame.
+//! Every plot is a `figure` with title, note and legend in HTML, so that they wrap, and axes with round ticks in SVG.
+//! Without one finite value it says so instead of showing an empty frame.
 
 mod bars;
 mod distribution;
@@ -15,7 +15,7 @@ pub use line::{LinePlot, Mark, Series};
 use super::markup::escape;
 use scale::Scale;
 
-/// Of the palette of Okabe and Ito, which colour-blind readers can tell apart. The page's style says which tone fits its background.
+/// After the palette of Okabe and Ito, which colour-blind readers can tell apart; the style has tones for light and dark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colour {
     /// From the vendor's side.
@@ -157,7 +157,7 @@ fn legend_entry(entry: &Legend<'_>) -> String {
         Shape::Cross => format!("<g class=\"{colour}\">{}</g>", cross(13.0, 6.0)),
     };
     format!(
-        "<li><svg width=\"26\" height=\"12\" aria-hidden=\"true\">{shape}</svg>{}</li>",
+        "<li><svg viewBox=\"0 0 26 12\" width=\"26\" height=\"12\" aria-hidden=\"true\">{shape}</svg>{}</li>",
         escape(entry.name)
     )
 }
@@ -222,7 +222,7 @@ impl Frame {
         svg
     }
 
-    /// A limit of the y axis, or its name at the edge that it is beyond; `busy` are the points that the name should not cover.
+    /// A limit of the y axis, or its name at the edge that it is beyond; the name should not cover the `busy` points.
     fn limit(&self, limit: &Limit, busy: &[(f64, f64)]) -> String {
         let (left, right) = (LEFT + 4.0, self.width - RIGHT);
         let label = escape(&limit.label);
