@@ -42,7 +42,7 @@ pub(super) struct MediaThread {
     windows: Arc<Windows>,
     grid: Grid,
     /// By phase.
-    legs: Vec<Vec<Box<LegState>>>,
+    legs: Vec<Vec<LegState>>,
     window: MediaWindow,
     seconds: u64,
     cpu_before: Duration,
@@ -131,7 +131,7 @@ impl MediaThread {
             match self.commands.try_recv() {
                 Ok(Command::Open(leg)) => {
                     if let Some(legs) = self.legs.get_mut(leg.phase) {
-                        legs.push(leg);
+                        legs.push(*leg);
                     }
                 }
                 Ok(Command::Close { id, phase, reply }) => self.close(id, phase, reply, now),
