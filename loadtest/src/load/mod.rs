@@ -7,6 +7,7 @@ pub mod figures;
 pub mod html;
 pub mod media;
 pub mod number;
+pub mod progress;
 pub mod report;
 #[cfg(test)]
 mod samples;
