@@ -1,10 +1,12 @@
-//! Faults on purpose, for the tests of what contracts section 7 promises: a panic at a chosen place of one shard.
+//! Faults on purpose, for the tests of what contracts section 7 promises: a panic at a chosen place of one shard. And work
+//! on purpose, for those of admission by load.
 //!
 //! This file is part of test builds alone (`debug_assertions`): a release build has neither the traps nor the route that
 //! sets them, and code that named them would not compile.
 
 use std::cell::Cell;
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -35,6 +37,28 @@ impl fmt::Display for Place {
             Self::Tick => "tick",
             Self::Ending => "ending",
         })
+    }
+}
+
+/// What a shard has to carry besides its calls, at every tick.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Burden {
+    /// It works so long.
+    pub busy: Duration,
+    /// It is held up so long without working, as by another process on its core.
+    pub held_up: Duration,
+}
+
+impl Burden {
+    /// Carries it for one tick.
+    pub fn carry(&self) {
+        let begun = Instant::now();
+        while begun.elapsed() < self.busy {
+            std::hint::spin_loop();
+        }
+        if !self.held_up.is_zero() {
+            std::thread::sleep(self.held_up);
+        }
     }
 }
 

@@ -145,10 +145,26 @@ reasons! {
         HandOff = "hand_off",
         /// The gateway drains.
         Draining = "draining",
+        /// The shard is too busy for another call.
+        Overload = "overload",
         /// A WebSocket that stayed full for 5 s.
         SlowReader = "slow_reader",
         /// A panic in the session's task.
         Panic = "panic",
+    }
+}
+
+reasons! {
+    /// Where somebody who wants a call was refused because the shard is overloaded.
+    LoadRefusal {
+        /// At the upgrade to a WebSocket, before anything else was done for the page.
+        Upgrade = "upgrade",
+        /// At a page's first offer, before its DTLS handshake.
+        Offer = "offer",
+        /// At a page's dial.
+        Dial = "dial",
+        /// A call that came over a trunk.
+        Incoming = "incoming",
     }
 }
 
@@ -216,6 +232,12 @@ pub struct ShardMetrics {
     pub busy_ns: Gauge,
     /// 1 while our Opus encoders save CPU, because the media task hardly rests; else 0.
     pub cpu_scarce: Gauge,
+    /// Share of its core that the shard's thread uses, over about a second, in millionths.
+    pub busy_ppm: Gauge,
+    /// How late the media ticks are on average, over about a second.
+    pub tick_late_us: Gauge,
+    /// 1 while no new call is taken, because the shard is too busy or too late; else 0.
+    pub admission_closed: Gauge,
     /// Wake-ups of the media task.
     pub wakeups: Gauge,
     /// Times that the executor slept past its timers and had to be woken (see `shards`, pacemaker).
@@ -232,6 +254,8 @@ pub struct ShardMetrics {
     pub panics: Gauge,
     /// Dropped datagrams; use [`ShardMetrics::dropped`].
     pub drops: ByReason<{ DropReason::ALL.len() }>,
+    /// Calls, and pages that want one, refused by load; use [`ShardMetrics::refused_by_load`].
+    pub load_refusals: ByReason<{ LoadRefusal::ALL.len() }>,
     /// Refused connections; use [`ShardMetrics::refused`].
     pub refusals: ByReason<{ ConnectionRefusal::ALL.len() }>,
 }
@@ -240,6 +264,11 @@ impl ShardMetrics {
     /// Counts a dropped datagram.
     pub fn dropped(&self, reason: DropReason) {
         self.drops.at(reason as usize).increment();
+    }
+
+    /// Counts a refusal by load.
+    pub fn refused_by_load(&self, at: LoadRefusal) {
+        self.load_refusals.at(at as usize).increment();
     }
 
     /// Counts a refused connection.

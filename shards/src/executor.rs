@@ -18,7 +18,9 @@ use crate::guard::{Panicked, catch, guarded};
 use crate::pacemaker;
 use crate::task::cancel_all;
 
-pub use crate::host::{MEMLOCK_BYTES_MIN, MemlockError, available_cores, check_memlock};
+pub use crate::host::{
+    MEMLOCK_BYTES_MIN, MemlockError, available_cores, check_memlock, thread_cpu_time,
+};
 pub use crate::pacemaker::kicks;
 pub use crate::task::{live_tasks, task};
 pub use glommio::yield_if_needed;

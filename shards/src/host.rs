@@ -1,6 +1,8 @@
-//! What the host allows: cores and locked memory, checked at start so that the operator reads what to change.
+//! What the host allows: cores and locked memory, checked at start so that the operator reads what to change. And what a
+//! thread has used of its core.
 
 use std::io;
+use std::time::Duration;
 
 /// Soft limit of `RLIMIT_MEMLOCK` below which glommio refuses to start an executor, also for root.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
@@ -74,6 +76,25 @@ pub fn available_cores() -> io::Result<Vec<usize>> {
         .collect())
 }
 
+/// CPU time that the calling thread has used, user and system.
+///
+/// # Errors
+/// As `clock_gettime(2)`: a kernel without that clock.
+pub fn thread_cpu_time() -> io::Result<Duration> {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: clock_gettime writes one timespec through a valid pointer.
+    if unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // The kernel keeps both parts within what fits.
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
+    Ok(Duration::new(seconds, nanos))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -85,6 +106,16 @@ mod tests {
         let cores = available_cores().unwrap();
         assert!(!cores.is_empty());
         assert!(cores.is_sorted());
+    }
+
+    #[test]
+    fn a_thread_that_works_uses_time_and_one_that_sleeps_does_not() {
+        let start = thread_cpu_time().unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+        let slept = thread_cpu_time().unwrap() - start;
+        assert!(slept < Duration::from_millis(20), "{slept:?}");
+        let start = thread_cpu_time().unwrap();
+        while thread_cpu_time().unwrap() - start < Duration::from_millis(5) {}
     }
 
     #[test]

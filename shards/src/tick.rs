@@ -14,6 +14,7 @@ pub struct Tick {
     period: Duration,
     next: Instant,
     missed: u64,
+    lateness: Lateness,
     /// Fires one period after the tick, should glommio oversleep the tick itself (see `executor::heartbeat`). It is put
     /// off before it fires, so it wakes nobody as long as all is well.
     backup: Timer,
@@ -30,6 +31,7 @@ impl Tick {
             period,
             next: Instant::now() + period,
             missed: 0,
+            lateness: Lateness::default(),
             backup: Timer::new(period * 2),
         }
     }
@@ -73,18 +75,73 @@ impl Tick {
         self.missed
     }
 
+    /// How late ticks were since this was asked last.
+    pub fn take_lateness(&mut self) -> Lateness {
+        std::mem::take(&mut self.lateness)
+    }
+
     /// Moves the deadline beyond `now`, on the same grid.
     fn advance(&mut self, now: Instant) {
         let late = now.saturating_duration_since(self.next);
         let skipped = late.as_nanos() / self.period.as_nanos();
         let skipped = u32::try_from(skipped).unwrap_or(u32::MAX);
         self.missed += u64::from(skipped);
+        self.lateness.add(late, skipped, self.period);
         self.next += self.period * (skipped + 1);
+    }
+}
+
+/// How late some ticks were, those that were skipped included: they came with the one that was made in their place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lateness {
+    /// How many ticks were due.
+    pub ticks: u64,
+    /// How late they were together.
+    pub sum: Duration,
+}
+
+impl Lateness {
+    /// How late a tick was on average: what a packet waited beyond the tick that was due. Zero without ticks.
+    pub fn mean(&self) -> Duration {
+        let nanos = self.sum.as_nanos() / u128::from(self.ticks.max(1));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// A tick was `late`, `skipped` others were due before it: each a period later than the one before.
+    fn add(&mut self, late: Duration, skipped: u32, period: Duration) {
+        self.ticks += u64::from(skipped) + 1;
+        // `late` is that of the first of them, and of each one after it a period less.
+        let all_as_first = late.saturating_mul(skipped.saturating_add(1));
+        let less = period.as_nanos() * u128::from(skipped) * (u128::from(skipped) + 1) / 2;
+        let less = Duration::from_nanos(u64::try_from(less).unwrap_or(u64::MAX));
+        self.sum = self.sum.saturating_add(all_as_first.saturating_sub(less));
     }
 }
 
 impl Drop for Tick {
     fn drop(&mut self) {
         self.pause();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn skipped_ticks_are_late_too() {
+        let mut lateness = Lateness::default();
+        assert_eq!(lateness.mean(), Duration::ZERO);
+        lateness.add(MS / 2, 0, MS);
+        assert_eq!(lateness.mean(), MS / 2);
+        // 3.5, 2.5, 1.5 and 0.5 ms late.
+        lateness.add(7 * MS / 2, 3, MS);
+        assert_eq!((lateness.ticks, lateness.sum), (5, 17 * MS / 2));
+        // An absurd one overflows nothing.
+        lateness.add(Duration::MAX, u32::MAX, MS);
+        lateness.add(Duration::MAX, 0, MS);
+        assert_eq!(lateness.sum, Duration::MAX);
     }
 }

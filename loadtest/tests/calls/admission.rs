@@ -39,7 +39,7 @@ fn two_shards(limits: &str) -> Gateway {
     Gateway::start(&setup).unwrap()
 }
 
-fn open(gateway: &Gateway, token: &str) -> Result<Signalling, SignallingError> {
+pub fn open(gateway: &Gateway, token: &str) -> Result<Signalling, SignallingError> {
     let signalling = Signalling::connect(&Connect {
         url: format!("{}/signal/browser/acme", gateway.url()),
         trust: gateway.trust(),

@@ -14,6 +14,7 @@ mod faults;
 mod floods;
 mod forge;
 mod impaired;
+mod overload;
 mod process;
 mod readme;
 mod reload;

@@ -153,6 +153,9 @@ pub enum ToShard {
     /// Panic on purpose.
     #[cfg(debug_assertions)]
     Panic(crate::injection::PanicOrder),
+    /// Carry this from now on.
+    #[cfg(debug_assertions)]
+    Burden(crate::injection::Burden),
     /// Close everything and end the executor.
     Stop,
 }

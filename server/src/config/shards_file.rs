@@ -60,6 +60,9 @@ fn read_root(mut root: Section<'_>, machine_cores: &[usize]) -> ShardsConfig {
         udp_send_buffer_bytes: root.integer_or("udp_send_buffer_bytes", BUFFER_BYTES, 4 << 20)
             as usize,
         calls_max: root.integer_or("calls_max", 1..=100_000, 1_000) as usize,
+        admission_busy_pct_max: root.integer_or("admission_busy_pct_max", 1..=100, 85) as u8,
+        admission_tick_late_ms_max: root.integer_or("admission_tick_late_ms_max", 0..=1_000, 5)
+            as u32,
         connections_max: root.integer_or("connections_max", 1..=1_000_000, 10_000) as usize,
         handshakes_pending_max: root.integer_or("handshakes_pending_max", 1..=100_000, 256)
             as usize,

@@ -9,7 +9,7 @@ use codecs::simd::Simd;
 
 use super::links::LinkMetrics;
 use super::state::ControlState;
-use crate::metrics::{ConnectionRefusal, DropReason, ProcessState, ShardMetrics};
+use crate::metrics::{ConnectionRefusal, DropReason, LoadRefusal, ProcessState, ShardMetrics};
 use crate::trunk::sip::trunk_line::TrunkHealth;
 
 /// All that is shown at once.
@@ -273,6 +273,12 @@ const SHARD_FIGURES: &[ShardFigure] = &[
         |s| s.metrics.cpu_scarce.value(),
     ),
     (
+        "admission_closed",
+        Kind::Gauge,
+        "1 while the shard takes no new call because it is too busy, or its ticks too late.",
+        |s| s.metrics.admission_closed.value(),
+    ),
+    (
         "wakeups_total",
         Kind::Counter,
         "Wake-ups of the media task.",
@@ -355,6 +361,39 @@ fn render_shards(page: &mut Page, shards: &[ShardSource<'_>]) {
     for (index, shard) in shards.iter().enumerate() {
         let seconds = shard.metrics.busy_ns.value() as f64 / 1e9;
         page.sample(name, &[("shard", &index)], seconds);
+    }
+    let name = "busy_ratio";
+    page.family(
+        name,
+        Kind::Gauge,
+        "Share of its core that the shard's thread uses, over about a second; 0 to 1.",
+    );
+    for (index, shard) in shards.iter().enumerate() {
+        let share = shard.metrics.busy_ppm.value() as f64 / 1e6;
+        page.sample(name, &[("shard", &index)], share);
+    }
+    let name = "tick_late_seconds";
+    page.family(
+        name,
+        Kind::Gauge,
+        "How late the media ticks are on average, over about a second.",
+    );
+    for (index, shard) in shards.iter().enumerate() {
+        let seconds = shard.metrics.tick_late_us.value() as f64 / 1e6;
+        page.sample(name, &[("shard", &index)], seconds);
+    }
+    let name = "calls_refused_by_load_total";
+    page.family(
+        name,
+        Kind::Counter,
+        "Calls, and pages that want one, refused because the shard is too busy or too late, by where.",
+    );
+    for (index, shard) in shards.iter().enumerate() {
+        for at in LoadRefusal::ALL {
+            let labels: [Label<'_>; 2] = [("shard", &index), ("at", &at.as_str())];
+            let count = shard.metrics.load_refusals.at(*at as usize).value();
+            page.sample(name, &labels, count);
+        }
     }
     let name = "packets_dropped_total";
     page.family(

@@ -507,6 +507,12 @@ impl ControlState {
         self.outbox.push_back((shard, ToShard::Panic(order)));
     }
 
+    /// In test builds alone: gives a shard something to carry.
+    #[cfg(debug_assertions)]
+    pub fn burden(&mut self, shard: ShardIndex, burden: crate::injection::Burden) {
+        self.outbox.push_back((shard, ToShard::Burden(burden)));
+    }
+
     /// The next message to a shard.
     pub fn poll_message(&mut self) -> Option<(ShardIndex, ToShard)> {
         self.outbox.pop_front()

@@ -277,6 +277,11 @@ async fn signal(
     let owners: SmallVec<[ShardIndex; 4]> =
         owner::owners(tenant_id.as_str(), front.shards, admitted.spread).collect();
     if owners.contains(&front.shard) {
+        // Before the token and the DTLS handshake. A page that comes back to its call was let through above.
+        if let Err(refusal) = front.switch.has_room_for_a_page() {
+            front.metrics.refused(ConnectionRefusal::Overload);
+            return browser_socket::refuse(connection, &head, refusal, place).await;
+        }
         let tenant = admitted.tenant;
         return browser_socket::run(front, connection, head, tenant_id, tenant, place).await;
     }

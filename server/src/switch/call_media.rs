@@ -107,6 +107,7 @@ impl Switch {
             shard = self.shard.0, plan = plan_of(&bridge), "call connected");
         if let Some(call) = self.calls.get_mut(key.0) {
             call.bridge = Some(bridge);
+            self.bridged_calls += 1;
             call.flows_since = Some(now);
             if let VendorSide::Player(player) = &mut call.vendor {
                 player.start(now);

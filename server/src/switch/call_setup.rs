@@ -20,6 +20,7 @@ use crate::call::{CallAccount, CallIdentity, CallMachine, HangupReason};
 use crate::config::TrunkConfig;
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::id::{CallSid, TenantId, TrunkId};
+use crate::metrics::LoadRefusal;
 
 /// A call that waits for the desk.
 pub(super) struct PreparedCall {
@@ -88,7 +89,7 @@ impl Switch {
             Ok((trunk, to)) => (Some(Arc::clone(&trunk)), trunk.trunk_id.clone(), to, None),
             Err((trunk_id, refusal)) => (None, trunk_id, String::new(), Some(refusal)),
         };
-        if let Err(refusal) = self.has_capacity() {
+        if let Err(refusal) = self.has_capacity(LoadRefusal::Dial) {
             refused = Some(refusal);
         }
         if let Some(session) = self.sessions.get_mut(key.0) {
@@ -181,6 +182,8 @@ impl Switch {
             .push_reserved(slots.create, ToControl::Event(Box::new(created)));
         self.metrics.calls_total.increment();
 
+        // Asked again: others have begun while this one waited for the desk.
+        let granted = granted.and_then(|()| self.has_capacity(LoadRefusal::Dial));
         let set_up = granted.and_then(|()| match trunk {
             Some(trunk) => self.new_trunk_side(&trunk).map(|side| (trunk, side)),
             None => Err(Refusal::new(

@@ -192,6 +192,9 @@ impl Switch {
         let mut call = self.calls.remove(key.0);
         let call_sid = call.machine.identity().call_sid;
         self.calls_by_sid.remove(&call_sid);
+        if call.bridge.is_some() {
+            self.bridged_calls -= 1;
+        }
         if !call.trunk.ended {
             let cause = hang_up.cause;
             self.to_control

@@ -18,6 +18,7 @@ use crate::call::rings::{IncomingCall, IncomingTarget, SessionAddress, ToControl
 use crate::call::{CallAccount, CallIdentity, CallMachine, HangupReason};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::id::CallSid;
+use crate::metrics::LoadRefusal;
 
 impl SwitchHandle {
     /// The page takes its incoming call. The far end is answered as soon as the page's media is connected.
@@ -74,7 +75,8 @@ impl Switch {
             let cause = Q850Cause::CONGESTION;
             self.to_control
                 .tell(ToControl::TrunkHangup { call_sid, cause });
-            return self.to_control.tell(ToControl::Release(call_sid));
+            self.to_control.tell(ToControl::Release(call_sid));
+            return self.wait_again(&call.target);
         };
         let sides = self.incoming_sides(&call);
         let identity = CallIdentity {
@@ -101,7 +103,7 @@ impl Switch {
                     self.to_control
                         .push_reserved(slots.end, ToControl::Ended(Box::new(record)));
                 }
-                return;
+                return self.wait_again(&call.target);
             }
         };
         info!(%call_sid, tenant_id = %machine.identity().tenant_id, shard = self.shard.0,
@@ -136,7 +138,7 @@ impl Switch {
 
     /// Who takes the call, and a trunk side with its sockets.
     fn incoming_sides(&mut self, call: &IncomingCall) -> Result<(VendorSide, TrunkSide), Refusal> {
-        self.has_capacity()?;
+        self.has_capacity(LoadRefusal::Incoming)?;
         let trunks = &self.settings.config.trunks;
         let trunk = trunks.get(&call.trunk_id).cloned().ok_or_else(|| {
             let message = format!("there is no trunk {} any more", call.trunk_id);
@@ -212,7 +214,7 @@ impl Switch {
     }
 
     /// Why no call can begin on this shard now, if none can.
-    pub(super) fn has_capacity(&self) -> Result<(), Refusal> {
+    pub(super) fn has_capacity(&mut self, at: LoadRefusal) -> Result<(), Refusal> {
         if self.draining {
             let refusal = Refusal::new(RefusalCode::Draining, Fault::Us, "the gateway drains");
             return Err(refusal.with_cause(Q850Cause::TEMPORARY_FAILURE));
@@ -222,7 +224,7 @@ impl Switch {
             let refusal = Refusal::new(RefusalCode::Overload, Fault::Us, message);
             return Err(refusal.with_cause(Q850Cause::CONGESTION));
         }
-        Ok(())
+        self.has_room(at)
     }
 
     fn waiting_session(&self, address: SessionAddress) -> Result<SessionKey, Refusal> {

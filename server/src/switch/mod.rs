@@ -4,6 +4,7 @@
 //! * `media` is a packet's way: socket -> WebRTC peer -> bridge -> trunk leg -> socket, and back.
 //! * `calls` is a call's life: dial or incoming, answer, hold, end. Exactly one final event per call, whatever happens.
 //! * `death` is what a panic ends: one call, or the shard.
+//! * `admission` is whether the shard has room for another call, `cpu_pressure` whether it has CPU for better Opus.
 //! * `sessions` is what a signalling session may ask for; [`mailbox`] is what it is told.
 //!
 //! Everything here runs on one core behind one `RefCell`; nothing is held across an `await`. Protocol logic lives in
@@ -14,6 +15,7 @@ pub mod mailbox;
 pub mod turn;
 
 mod accounts;
+mod admission;
 mod asks;
 mod call_media;
 mod call_setup;
@@ -36,11 +38,13 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use shards::ShardIndex;
 use shards::doorbell::Doorbell;
+use shards::executor::thread_cpu_time;
 use shards::ring::Producer;
+use shards::tick::Lateness;
 use shards::udp::{SocketSet, UdpSocket};
 use shards::wheel::TimerWheel;
 use slab::Slab;
@@ -50,11 +54,13 @@ pub use sessions::{DialRequest, SessionEnd};
 
 use crate::call::rings::ToControl;
 use crate::config::ShardsConfig;
+use crate::fault::Refusal;
 use crate::id::{CallSid, UnixMillis};
-use crate::metrics::ShardMetrics;
+use crate::metrics::{LoadRefusal, ShardMetrics};
 use crate::rtp::NtpTime;
 use crate::settings::Settings;
 use crate::webrtc::PeerConfig;
+use admission::{Admission, AdmissionLimits, Measures};
 use asks::Asks;
 use calls::Call;
 use control_line::ControlLine;
@@ -129,12 +135,16 @@ pub struct Switch {
     checked_on: Option<Way>,
     /// Sessions that have a media leg.
     peers: usize,
+    /// Calls that have a bridge.
+    bridged_calls: usize,
     trunk_sockets: SocketSet,
     trunk_ports: TrunkPorts,
     /// Where bridges write payloads; one buffer for all.
     payload: Box<[u8]>,
     /// Whether our Opus encoders must save CPU.
     cpu_pressure: CpuPressure,
+    /// Whether there is room for another call.
+    admission: Admission,
     /// Timers that are due now; kept so that firing allocates nothing.
     due: Vec<Timer>,
     /// The media loop sleeps on the doorbell, not on the tick.
@@ -144,6 +154,8 @@ pub struct Switch {
     dead: bool,
     #[cfg(debug_assertions)]
     trap: crate::injection::Trap,
+    #[cfg(debug_assertions)]
+    burden: crate::injection::Burden,
 }
 
 /// The switch as the shard's tasks share it.
@@ -184,20 +196,24 @@ impl SwitchHandle {
             calls_by_sid: HashMap::new(),
             demux: Demux::default(),
             asks: Asks::default(),
-            wheel: TimerWheel::new(Instant::now(), std::time::Duration::from_millis(1)),
+            wheel: TimerWheel::new(Instant::now(), Duration::from_millis(1)),
             port,
             checked_on: None,
             peers: 0,
+            bridged_calls: 0,
             trunk_sockets: SocketSet::new()?,
             trunk_ports: TrunkPorts::new(shard, shards),
             payload: vec![0; PAYLOAD_BYTES_MAX].into_boxed_slice(),
             cpu_pressure: CpuPressure::default(),
+            admission: Admission::new(admission_limits(&shards_config)),
             due: Vec::new(),
             idle: false,
             draining: false,
             dead: false,
             #[cfg(debug_assertions)]
             trap: crate::injection::Trap::default(),
+            #[cfg(debug_assertions)]
+            burden: crate::injection::Burden::default(),
             settings,
             shards_config,
         };
@@ -207,6 +223,14 @@ impl SwitchHandle {
     /// Tenants, trunks, certificate and keys, for what begins now.
     pub fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.0.borrow().settings)
+    }
+
+    /// Whether a page that comes now may have a call: asked before the shard does anything for it.
+    ///
+    /// # Errors
+    /// The shard is overloaded.
+    pub fn has_room_for_a_page(&self) -> Result<(), Refusal> {
+        self.0.borrow_mut().has_room(LoadRefusal::Upgrade)
     }
 }
 
@@ -223,8 +247,8 @@ impl Switch {
         !self.calls.is_empty() || self.peers > 0 || self.to_control.has_waiting()
     }
 
-    /// Looks how much of its time the media loop worked.
-    fn watch_cpu(&mut self, now: Instant) {
+    /// Looks how much of its time the media loop worked, and whether there is room for more.
+    fn watch_load(&mut self, now: Instant, take_lateness: impl FnOnce() -> Lateness) {
         if self.idle {
             self.cpu_pressure.rest();
         } else {
@@ -232,6 +256,51 @@ impl Switch {
         }
         let scarce = self.cpu_pressure.is_scarce();
         self.metrics.cpu_scarce.set(scarce.into());
+        if self.admission.is_due(now) {
+            self.look_at_load(now, take_lateness());
+        }
+        if self.idle {
+            // Nobody looks while the loop sleeps, and the gauges shall not show the last call's load for ever.
+            self.metrics.busy_ppm.set(0);
+            self.metrics.tick_late_us.set(0);
+            self.metrics.admission_closed.set(0);
+        }
+    }
+
+    fn look_at_load(&mut self, now: Instant, ticks: Lateness) {
+        let measures = Measures {
+            // Every kernel with io_uring has the clock.
+            cpu: thread_cpu_time().unwrap_or_default(),
+            media: Duration::from_nanos(self.metrics.busy_ns.value()),
+            ticks,
+            calls: self.calls.len(),
+            calls_with_media: self.bridged_calls,
+        };
+        self.admission.look(now, &measures);
+        let metrics = &self.metrics;
+        let busy_ppm = self.admission.busy_share() * 1e6;
+        metrics.busy_ppm.set(busy_ppm as u64);
+        let late_us = self.admission.tick_late().as_micros();
+        metrics.tick_late_us.set(late_us as u64);
+        metrics
+            .admission_closed
+            .set(self.admission.is_closed().into());
+    }
+
+    /// Why the shard's load leaves no room for another call, if it leaves none. Counted.
+    fn has_room(&mut self, at: LoadRefusal) -> Result<(), Refusal> {
+        let now = Instant::now();
+        // The media loop, which looks all the time, is asleep.
+        if self.idle && self.admission.is_due(now) {
+            self.look_at_load(now, Lateness::default());
+        }
+        match self.admission.overload(self.calls.len()) {
+            Some(overload) => {
+                self.metrics.refused_by_load(at);
+                Err(overload.into())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Tells the gauges what lives here now.
@@ -247,6 +316,13 @@ impl Switch {
             + self.demux.len()
             + self.asks.len();
         metrics.slab_entries.set(entries as u64);
+    }
+}
+
+fn admission_limits(shards_config: &ShardsConfig) -> AdmissionLimits {
+    AdmissionLimits {
+        busy_share_max: f64::from(shards_config.admission_busy_pct_max) / 100.0,
+        tick_late_max: Duration::from_millis(shards_config.admission_tick_late_ms_max.into()),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::call::rings::Question;
 use crate::config::{TenantConfig, TrunkConfig};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::id::{CallSid, TenantId, TrunkId};
+use crate::metrics::LoadRefusal;
 use crate::webrtc::ice_lite::IceCredentials;
 use crate::webrtc::{Peer, PeerEntropy};
 
@@ -154,7 +155,11 @@ impl SwitchHandle {
         let session = switch.sessions.get(key.0).ok_or_else(no_session)?;
         let answer = match session.peer {
             Some(_) => switch.renegotiate(now, key, sdp)?,
-            None => switch.new_peer(now, key, sdp)?,
+            None => {
+                // Before the handshake, which is most of what a page costs.
+                switch.has_room(LoadRefusal::Offer)?;
+                switch.new_peer(now, key, sdp)?
+            }
         };
         switch.after_peer(now, key);
         switch.reformat(now, key);

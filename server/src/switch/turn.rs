@@ -53,7 +53,7 @@ pub async fn media_loop(
         let idle = {
             let mut switch = switch.0.borrow_mut();
             switch.idle = !switch.is_busy();
-            switch.watch_cpu(Instant::now());
+            switch.watch_load(Instant::now(), || tick.take_lateness());
             switch.publish_gauges();
             switch.metrics.oversleeps.set(shards::executor::kicks());
             switch.idle
@@ -83,7 +83,10 @@ pub async fn media_loop(
         let mut switch = switch.0.borrow_mut();
         switch.to_control.tell_waiting();
         #[cfg(debug_assertions)]
-        switch.trap.step_on(Place::Tick, || None);
+        {
+            switch.trap.step_on(Place::Tick, || None);
+            switch.burden.carry();
+        }
         switch.drain_trunk_sockets(&mut ready_sockets);
         switch.fire_timers();
         switch.flush_now();
@@ -142,6 +145,8 @@ fn take_messages(
             }),
             #[cfg(debug_assertions)]
             ToShard::Panic(order) => switch.trap.set(order),
+            #[cfg(debug_assertions)]
+            ToShard::Burden(burden) => switch.burden = burden,
             ToShard::Reload(settings) => {
                 info!(shard = switch.shard.0, "new settings");
                 switch.settings = settings;

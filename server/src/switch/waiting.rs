@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::sessions::Session;
 use super::set_up_stages::milliseconds;
 use super::{SessionKey, Switch, SwitchHandle};
-use crate::call::rings::{SessionAddress, ToControl, WaitingSession};
+use crate::call::rings::{IncomingTarget, SessionAddress, ToControl, WaitingSession};
 
 impl SwitchHandle {
     /// The session's token was believed; `subject` is whom it names.
@@ -34,6 +34,22 @@ impl Switch {
             session.engaged = true;
         }
         self.tell_waiting(key);
+    }
+
+    /// The session was called, and the call refused for what is no fault of its: it waits as before. The control thread took it
+    /// for called.
+    pub(super) fn wait_again(&mut self, target: &IncomingTarget) {
+        let IncomingTarget::Session(address) = target else {
+            return;
+        };
+        let found = self
+            .sessions
+            .iter_mut()
+            .find(|(_, session)| session.serial == address.serial);
+        if let Some((key, session)) = found {
+            session.is_waiting = false;
+            self.tell_waiting(SessionKey(key));
+        }
     }
 
     /// Tells the control thread whether the session can be called, if that changed.

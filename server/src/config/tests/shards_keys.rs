@@ -42,6 +42,16 @@ const SHOWN_BY: &[(&str, &str, &str)] = &[
         CALLS,
         "a_shard_carries_as_many_calls_as_the_file_says",
     ),
+    (
+        "admission_busy_pct_max",
+        OVERLOAD,
+        "a_busy_shard_refuses_whoever_comes_and_keeps_its_calls",
+    ),
+    (
+        "admission_tick_late_ms_max",
+        OVERLOAD,
+        "a_late_shard_refuses_calls",
+    ),
     ("connections_max", CALLS, LIMITS),
     ("handshakes_pending_max", CALLS, LIMITS),
     ("connections_per_address_max", CALLS, LIMITS),
@@ -64,6 +74,7 @@ const CALLS: &str = "loadtest/tests/calls/shards_keys.rs";
 const PLACES: &str = "shards_the_control_thread_and_media_ports_are_where_the_file_says";
 const SIZES: &str = "the_tick_and_the_buffers_are_as_large_as_the_file_says";
 const LIMITS: &str = "connections_handshakes_and_heads_have_the_limits_of_the_file";
+const OVERLOAD: &str = "loadtest/tests/calls/overload.rs";
 const BAD_INPUT: &str = "loadtest/tests/calls/bad_input.rs";
 const SLOW: &str = "slow_callers_are_closed_in_time";
 

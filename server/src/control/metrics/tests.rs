@@ -31,6 +31,7 @@ const FAMILIES: &[&str] = &[
     "frames_concealed_total counter",
     "frames_recovered_fec_total counter",
     "cpu_scarce gauge",
+    "admission_closed gauge",
     "wakeups_total counter",
     "oversleeps_total counter",
     "hand_offs_sent_total counter",
@@ -42,6 +43,9 @@ const FAMILIES: &[&str] = &[
     "to_shard_ring_full_total counter",
     "to_shard_lost_total counter",
     "busy_seconds_total counter",
+    "busy_ratio gauge",
+    "tick_late_seconds gauge",
+    "calls_refused_by_load_total counter",
     "packets_dropped_total counter",
     "connections_refused_total counter",
     "desk_calls gauge",
@@ -124,9 +128,13 @@ fn every_series_is_there_at_zero_from_the_start() {
         };
         assert_eq!(*value, expected, "{series}");
     }
-    let per_shard = SHARD_FIGURES.len() + 1 + DropReason::ALL.len() + ConnectionRefusal::ALL.len();
+    let per_shard = SHARD_FIGURES.len()
+        + 3
+        + LoadRefusal::ALL.len()
+        + DropReason::ALL.len()
+        + ConnectionRefusal::ALL.len();
     let desk = super::super::desk::DeskRefusal::ALL.len();
-    let unlabelled = FAMILIES.len() - SHARD_FIGURES.len() - 3 - 5;
+    let unlabelled = FAMILIES.len() - SHARD_FIGURES.len() - 6 - 5;
     // What the agent counts, and what the sockets do; this configuration has no SIP trunk.
     let sip_discards = 3 + Discard::ALL.len();
     let labelled = 2 * per_shard + desk + 5 + 2 + sip_discards;
@@ -178,6 +186,7 @@ fn each_counter_shows_under_its_own_name() {
         (&shard.frames_concealed, "frames_concealed_total"),
         (&shard.frames_recovered_fec, "frames_recovered_fec_total"),
         (&shard.cpu_scarce, "cpu_scarce"),
+        (&shard.admission_closed, "admission_closed"),
         (&shard.wakeups, "wakeups_total"),
         (&shard.oversleeps, "oversleeps_total"),
         (&shard.hand_offs_sent, "hand_offs_sent_total"),
@@ -193,6 +202,9 @@ fn each_counter_shows_under_its_own_name() {
         gauge.set(number as u64 + 1);
     }
     shard.busy_ns.set(1_500_000_000);
+    shard.busy_ppm.set(250_000);
+    shard.tick_late_us.set(1_500);
+    shard.refused_by_load(LoadRefusal::Dial);
     shard.dropped(DropReason::Late);
     shard.refused(ConnectionRefusal::Origin);
     let text = two_shards(&metrics, &links);
@@ -202,6 +214,9 @@ fn each_counter_shows_under_its_own_name() {
         shows(&format!("clutchcall_{name}{{shard=\"0\"}} 0"));
     }
     shows("clutchcall_busy_seconds_total{shard=\"1\"} 1.5");
+    shows("clutchcall_busy_ratio{shard=\"1\"} 0.25");
+    shows("clutchcall_tick_late_seconds{shard=\"1\"} 0.0015");
+    shows("clutchcall_calls_refused_by_load_total{shard=\"1\",at=\"dial\"} 1");
     shows("clutchcall_packets_dropped_total{shard=\"1\",reason=\"late\"} 1");
     shows("clutchcall_connections_refused_total{shard=\"1\",reason=\"origin\"} 1");
 }

@@ -38,7 +38,7 @@ const WAITING_DIALS_MAX: usize = 1024;
 /// How long a dial waits for it.
 const ADDRESS_WITHIN: Duration = Duration::from_secs(5);
 /// Retry-After of refusals for lack of room, and while draining, in seconds.
-const RETRY_AFTER_S: &str = "5";
+pub(super) const RETRY_AFTER_S: &str = "5";
 /// The packet duration that we ask for.
 const PTIME_MS: u8 = 20;
 

@@ -9,6 +9,7 @@ use crate::call::q850::Q850Cause;
 use crate::call::rings::TrunkProgress;
 use crate::call::{RtpMedia, TrunkMedia};
 use crate::fault::Fault;
+use crate::trunk::sip::agent::RETRY_AFTER_S;
 use crate::trunk::sip::cause;
 use crate::trunk::sip::message::{HeaderName, Method, Request, Response, StatusCode};
 use crate::trunk::sip::negotiation::{Negotiation, OfferKind};
@@ -178,6 +179,9 @@ impl Leg {
         response
             .headers
             .push(HeaderName::Reason, cause::write_reason(cause));
+        if status.0 == 503 {
+            response.headers.push(HeaderName::RetryAfter, RETRY_AFTER_S);
+        }
         let id = alerting.id;
         self.respond(context, id, response);
         self.call_sid = None;
