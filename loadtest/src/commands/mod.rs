@@ -1,7 +1,10 @@
 //! The command line: what there is to ask for, and the exit codes.
 
 mod call;
+mod find_max;
 mod judge;
+mod live;
+mod run;
 mod soak;
 mod terminal;
 
@@ -37,6 +40,10 @@ enum Command {
     Call(call::CallArguments),
     /// Judge a recording against what was said
     Judge(judge::JudgeArguments),
+    /// Make many calls at once, and report what they cost and how they sounded
+    Run(Box<run::RunArguments>),
+    /// Raise the calls until packets get lost or late: how many does a core carry?
+    FindMax(Box<find_max::FindMaxArguments>),
     /// End gateways under load, over and over: does every call have its end?
     Soak(soak::SoakArguments),
 }
@@ -70,6 +77,8 @@ pub(crate) fn run() -> ExitCode {
     let passed = match CommandLine::parse().command {
         Command::Call(arguments) => call::run(&arguments),
         Command::Judge(arguments) => judge::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::FindMax(arguments) => find_max::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
     };
     match passed {

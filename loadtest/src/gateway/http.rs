@@ -27,7 +27,7 @@ pub struct HttpAnswer {
 }
 
 /// One request in plain HTTP; a body is JSON.
-pub(super) fn request(
+pub(crate) fn request(
     method: &str,
     address: SocketAddr,
     path: &str,
@@ -53,7 +53,7 @@ pub(super) fn get_tls(
 
 /// A GET whose body goes on: the lines as they come. `idle` is how long the body may be silent before reading gives
 /// [`io::ErrorKind::WouldBlock`].
-pub(super) fn open_lines(
+pub(crate) fn open_lines(
     address: SocketAddr,
     path: &str,
     bearer: Option<&str>,

@@ -4,7 +4,7 @@
 //! the signals and the admin window, as an operator would.
 
 mod events;
-mod http;
+pub(crate) mod http;
 mod metrics;
 mod setup;
 

@@ -3,13 +3,28 @@
 //! Media runs on threads of its own ([`media`]), signalling on one tokio thread; both name nothing of `server` but RTP layouts and
 //! the event types. What is found is a [`report::Report`].
 
+pub mod admin;
+pub mod assemble;
+pub mod browser;
+pub mod call;
 pub mod figures;
+pub mod find_max;
+pub mod host;
 pub mod html;
+pub mod judges;
 pub mod media;
 pub mod number;
+pub mod observer;
 pub mod progress;
 pub mod report;
+pub mod run;
 #[cfg(test)]
 mod samples;
+pub mod scenario;
+pub mod signalling;
+pub mod sip_answerer;
+pub mod spawn;
 pub mod targets;
+pub mod token;
 pub mod verdict;
+pub mod webrtc;

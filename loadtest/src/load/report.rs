@@ -21,6 +21,10 @@ pub struct Report {
     pub setup_ms: Option<Quantiles>,
     /// From the generator's send of a frame to the kernel's receipt of the packet that carries it, in ms.
     pub delay_ms: BothWays<Option<Quantiles>>,
+    /// The median over the seconds of the steady time of each second's 99th percentile, in ms.
+    pub delay_ms_p99_median: BothWays<Option<f64>>,
+    /// Seconds of the steady time in which generator and host were on time: only these count for delays.
+    pub seconds_on_time: u64,
     /// Frames that never came, in percent of those sent in the steady window.
     pub loss_pct: BothWays<Option<f64>>,
     /// Estimated from loss, delay and codec (G.107), the worse direction of each call.

@@ -2,11 +2,13 @@
 //!
 //! No sockets, no threads, no encryption: frames and packets only.
 
+mod answer;
 mod codec;
 mod outgoing;
 mod recording;
 mod telephone_event;
 
+pub use answer::chosen_format;
 pub use codec::{AudioCodec, FrameEncoder, MediaError};
 pub use outgoing::{Outgoing, OutgoingFormat, OutgoingPacket};
 pub use recording::{ReceivedPacket, Recorder, Recording, RecordingStatistics};

@@ -23,8 +23,7 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, Utf8Bytes, WebSocket};
 
 pub use messages::{ClientMessage, ServerMessage};
-pub use trust::Trust;
-pub(crate) use trust::client_config;
+pub use trust::{Trust, client_config};
 
 /// The dialect's WebSocket subprotocol.
 const SUBPROTOCOL: &str = "clutchcall.v1";

@@ -20,7 +20,11 @@ pub enum Trust {
     Anybody,
 }
 
-pub(crate) fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, SignallingError> {
+/// How TLS is spoken by who trusts so.
+///
+/// # Errors
+/// [`SignallingError::Tls`] for a file that holds no certificate.
+pub fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, SignallingError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let tls_error = |error: rustls::Error| SignallingError::Tls(error.to_string());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))

@@ -15,10 +15,10 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite, SeqNo};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
 
-use super::answer::chosen_format;
 use super::peer::MediaStatistics;
 use crate::audio::Audio;
 use crate::judge::Playback;
+use crate::media::chosen_format;
 use crate::media::{DigitPlan, Outgoing, OutgoingFormat, PACKET_MS, ReceivedPacket, Recorder};
 use crate::random_u16;
 

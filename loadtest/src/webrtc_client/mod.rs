@@ -3,7 +3,6 @@
 //! [`call`] makes one whole call from a plan; [`WebRtcCall`] is the same in steps, for tests of hold, digits, hang-up. It has no
 //! jitter buffer, no echo canceller and no device: what it records is what came, where it came.
 
-mod answer;
 mod driver;
 mod peer;
 

@@ -32,7 +32,8 @@ pub struct MediaWindow {
 }
 
 impl MediaWindow {
-    pub(super) fn new(at: Instant) -> Self {
+    /// A window in which nothing happened.
+    pub fn new(at: Instant) -> Self {
         Self {
             at,
             sent: BothWays::default(),

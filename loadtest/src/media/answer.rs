@@ -1,10 +1,10 @@
 //! What an SDP answer chose for our one audio section: codec, payload types, clocks.
 
-use crate::media::{AudioCodec, OutgoingFormat};
+use super::{AudioCodec, OutgoingFormat};
 
 /// Reads the first audio section of an answer: the first payload type with a codec that we know is what is sent, and a
 /// telephone-event with that codec's clock (any, if none has it). None: no audio that we know, or a rejected section.
-pub(super) fn chosen_format(sdp: &str) -> Option<OutgoingFormat> {
+pub fn chosen_format(sdp: &str) -> Option<OutgoingFormat> {
     let mut payload_types: Vec<u8> = Vec::new();
     let mut encodings: Vec<(u8, String, u32)> = Vec::new();
     for line in sdp.lines().skip_while(|line| !line.starts_with("m=audio")) {

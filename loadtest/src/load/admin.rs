@@ -1,0 +1,227 @@
+//! What a load test sees of a gateway: its admin window, nothing else. Works the same for one that was started here and for one
+//! that runs elsewhere.
+
+use std::collections::HashMap;
+use std::io::{BufRead, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde::Deserialize;
+use server::call::{CallEvent, EventType};
+use thiserror::Error;
+
+use crate::gateway::{Metrics, http};
+
+/// What must be zero without calls, summed over shards.
+const OBJECTS: [&str; 6] = [
+    "clutchcall_calls",
+    "clutchcall_sessions",
+    "clutchcall_resume_tokens",
+    "clutchcall_peers",
+    "clutchcall_media_ports",
+    "clutchcall_slab_entries",
+];
+/// How long the event stream may be silent before the reader looks whether it should end.
+const READ_TIMEOUT: Duration = Duration::from_millis(100);
+/// The most calls whose events are counted.
+const CALLS_MAX: usize = 2_000_000;
+
+/// The admin window of a gateway.
+#[derive(Clone)]
+pub struct Admin {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its bearer token.
+    pub token: String,
+}
+
+/// The admin window does not say what it should.
+#[derive(Debug, Error)]
+#[error("the admin window at {address}: {reason}")]
+pub struct AdminError {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What was wrong.
+    pub reason: String,
+}
+
+/// One look at `/metrics`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GatewayFigures {
+    /// CPU of all its threads since its start, in s.
+    pub cpu_s: f64,
+    /// Resident memory, in KiB.
+    pub rss_kib: f64,
+    /// Live calls.
+    pub calls: f64,
+    /// File descriptors.
+    pub fds: f64,
+    /// Calls, sessions, peers, ports and slab entries.
+    pub objects: f64,
+    /// Datagrams that went no further, by reason.
+    pub dropped: HashMap<String, f64>,
+    /// Shards.
+    pub shards: u64,
+    /// Connections that went from one shard to another.
+    pub hand_offs: f64,
+}
+
+impl Admin {
+    /// Reads `/metrics`.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub fn figures(&self) -> Result<GatewayFigures, AdminError> {
+        let wrong = |reason: String| AdminError {
+            address: self.address,
+            reason,
+        };
+        let answer = http::request("GET", self.address, "/metrics", Some(&self.token), None)
+            .map_err(|error| wrong(error.to_string()))?;
+        if answer.status != 200 {
+            return Err(wrong(format!("/metrics answers {}", answer.status)));
+        }
+        let metrics = Metrics::parse(&answer.body);
+        let dropped = "clutchcall_packets_dropped_total{";
+        let mut figures = GatewayFigures {
+            cpu_s: metrics.sum("clutchcall_cpu_seconds_total"),
+            rss_kib: metrics.sum("clutchcall_resident_memory_bytes") / 1024.0,
+            calls: metrics.sum("clutchcall_calls"),
+            fds: metrics.sum("clutchcall_fds"),
+            objects: OBJECTS.iter().map(|name| metrics.sum(name)).sum(),
+            dropped: HashMap::new(),
+            shards: count(&metrics, "clutchcall_busy_seconds_total{"),
+            hand_offs: metrics.sum("clutchcall_hand_offs_total"),
+        };
+        for (series, value) in &metrics.series {
+            let reason = series
+                .strip_prefix(dropped)
+                .and_then(|labels| labels.split_once("reason=\""))
+                .and_then(|(_, rest)| rest.split('"').next());
+            if let Some(reason) = reason {
+                *figures.dropped.entry(reason.to_owned()).or_default() += value;
+            }
+        }
+        Ok(figures)
+    }
+}
+
+fn count(metrics: &Metrics, prefix: &str) -> u64 {
+    let series = metrics.series.keys();
+    series.filter(|series| series.starts_with(prefix)).count() as u64
+}
+
+/// What `/v1/events` told of one call.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CallStory {
+    /// `CHANNEL_CREATE`s.
+    pub created: u32,
+    /// `CHANNEL_HANGUP_COMPLETE`s.
+    pub ended: u32,
+    /// Of the last one.
+    pub estimated_mos: f64,
+    /// Of the last one: what the trunk leg missed.
+    pub packets_lost: u64,
+    /// The trunk's codec.
+    pub codec: String,
+}
+
+/// Reads `/v1/events` on a thread of its own. Dropping it ends it.
+pub struct EventReader {
+    stories: Arc<Mutex<HashMap<String, CallStory>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Deserialize)]
+struct Line(CallEvent);
+
+impl EventReader {
+    /// Subscribes.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub fn start(admin: &Admin) -> Result<Self, AdminError> {
+        let body = http::open_lines(
+            admin.address,
+            "/v1/events",
+            Some(&admin.token),
+            READ_TIMEOUT,
+        )
+        .map_err(|error| AdminError {
+            address: admin.address,
+            reason: format!("/v1/events: {error}"),
+        })?;
+        let stories = Arc::new(Mutex::new(HashMap::new()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let (stories, stop) = (Arc::clone(&stories), Arc::clone(&stop));
+            move || read(body, &stories, &stop)
+        });
+        Ok(Self {
+            stories,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// What was told so far, by call.
+    pub fn stories(&self) -> MutexGuard<'_, HashMap<String, CallStory>> {
+        lock(&self.stories)
+    }
+}
+
+impl Drop for EventReader {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock(stories: &Mutex<HashMap<String, CallStory>>) -> MutexGuard<'_, HashMap<String, CallStory>> {
+    stories.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read(mut body: impl BufRead, stories: &Mutex<HashMap<String, CallStory>>, stop: &AtomicBool) {
+    let mut line = String::new();
+    while !stop.load(Ordering::Relaxed) {
+        match body.read_line(&mut line) {
+            Ok(0) => return,
+            Ok(_) => {
+                let event = line
+                    .strip_prefix("data:")
+                    .and_then(|json| serde_json::from_str::<Line>(json.trim()).ok());
+                if let Some(Line(event)) = event {
+                    note(&mut lock(stories), &event);
+                }
+                line.clear();
+            }
+            // Half a line may have been read; the next turn reads on behind it.
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn note(stories: &mut HashMap<String, CallStory>, event: &CallEvent) {
+    let call_sid = event.call_sid.to_string();
+    if stories.len() >= CALLS_MAX && !stories.contains_key(&call_sid) {
+        return;
+    }
+    let story = stories.entry(call_sid).or_default();
+    match event.event_type {
+        EventType::ChannelCreate => story.created += 1,
+        EventType::ChannelHangupComplete => {
+            story.ended += 1;
+            story.estimated_mos = event.estimated_mos;
+            story.packets_lost = event.packets_lost.into();
+            story.codec = event.codec.to_string();
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,141 @@
+//! One call of a load test: what it is told, how far it came, what is left of it.
+//!
+//! What each vendor's caller and each far end have in common; a further vendor adds a caller beside [`super::browser`].
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::media::{FrameClock, LegRecord};
+
+/// The number of a call in its run, from 0. It is dialled, so that the far end knows which call it hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallNumber(pub u32);
+
+/// What both ends of a call know of each other.
+#[derive(Clone)]
+pub struct CallClocks {
+    /// When the vendor's side sent which frame.
+    pub vendor: Arc<FrameClock>,
+    /// When the trunk's side sent which frame.
+    pub trunk: Arc<FrameClock>,
+}
+
+/// The steps of a set-up, in their order. Not every vendor has all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    /// TCP, TLS and the WebSocket handshake.
+    Connect,
+    /// The token is taken: `session`.
+    SignOn,
+    /// From the SDP offer to its answer.
+    Negotiate,
+    /// ICE, up to the nominated pair.
+    Ice,
+    /// DTLS, up to the keys.
+    Dtls,
+    /// From `dial` to `CHANNEL_ANSWER`.
+    Answer,
+}
+
+impl Stage {
+    /// All, in order.
+    pub const ALL: [Self; 6] = [
+        Self::Connect,
+        Self::SignOn,
+        Self::Negotiate,
+        Self::Ice,
+        Self::Dtls,
+        Self::Answer,
+    ];
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "TCP, TLS, WebSocket",
+            Self::SignOn => "sign-on",
+            Self::Negotiate => "SDP",
+            Self::Ice => "ICE",
+            Self::Dtls => "DTLS",
+            Self::Answer => "dial to answer",
+        }
+    }
+}
+
+/// Why a call did not come about, or ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallFailure {
+    /// The step that it was in; none: the call was up.
+    pub stage: Option<Stage>,
+    /// The gateway refused for load or limits, with a reason: no fault when more was offered than it takes.
+    pub refused: bool,
+    /// What went wrong, with the gateway's own words where it had some.
+    pub reason: String,
+}
+
+impl fmt::Display for CallFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.stage {
+            Some(stage) => write!(f, "{}: {}", stage.name(), self.reason),
+            None => write!(f, "during the call: {}", self.reason),
+        }
+    }
+}
+
+/// How long each step took.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StageTimes {
+    /// In their order.
+    pub stages: Vec<(Stage, Duration)>,
+}
+
+impl StageTimes {
+    /// From the first to the last.
+    pub fn total(&self) -> Duration {
+        self.stages.iter().map(|(_, took)| *took).sum()
+    }
+}
+
+/// Measures one step after the other.
+pub(super) struct Stopwatch {
+    last: Instant,
+    pub(super) times: StageTimes,
+}
+
+impl Stopwatch {
+    pub(super) fn start() -> Self {
+        Self {
+            last: Instant::now(),
+            times: StageTimes::default(),
+        }
+    }
+
+    pub(super) fn lap(&mut self, stage: Stage) {
+        let now = Instant::now();
+        self.times.stages.push((stage, now - self.last));
+        self.last = now;
+    }
+
+    /// A step that measured itself.
+    pub(super) fn add(&mut self, stage: Stage, took: Duration) {
+        self.times.stages.push((stage, took));
+        self.last = Instant::now();
+    }
+}
+
+/// What is left of a call.
+#[derive(Debug)]
+pub struct CallOutcome {
+    /// Which.
+    pub number: CallNumber,
+    /// The gateway's name of it, once it had one.
+    pub call_sid: Option<String>,
+    /// Its set-up, if it was answered.
+    pub setup: Option<StageTimes>,
+    /// Why it did not come about or ended by itself.
+    pub failure: Option<CallFailure>,
+    /// What the vendor's side heard.
+    pub at_vendor: Option<LegRecord>,
+    /// What the trunk's side heard.
+    pub at_trunk: Option<LegRecord>,
+}

@@ -1,0 +1,205 @@
+//! `clutchcall-loadtest run` and `find-max` as an operator types them: every call judged, every key there, nothing left.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use loadtest::gateway::{ECHO_TENANT, Gateway, GatewaySetup};
+use serde_json::Value;
+
+/// The keys of the report (contracts section 10).
+const KEYS: [&str; 25] = [
+    "scenario",
+    "calls",
+    "setup_ok",
+    "setup_failed",
+    "audio_ok",
+    "setup_ms",
+    "delay_ms",
+    "loss_pct",
+    "mos",
+    "codec_a",
+    "codec_b",
+    "transcoded",
+    "packets_a_to_b",
+    "packets_b_to_a",
+    "steady_s",
+    "cpu_ms_per_call_s",
+    "cpu_ms_per_setup",
+    "rss_kb_per_call",
+    "gateway_cores",
+    "generator_late_ms_p99",
+    "steal_pct",
+    "events_missing",
+    "leaked",
+    "git_commit",
+    "not_shown",
+];
+
+fn loadtest(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_clutchcall-loadtest"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+#[track_caller]
+fn report_of(output: &Output, json: &Path) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    for key in KEYS {
+        assert!(report.get(key).is_some(), "{key} is missing");
+    }
+    report
+}
+
+/// A run with a gateway of its own, which has to pass.
+fn spawned(scenario: &str, more: &[&str]) -> Value {
+    let directory = tempfile::tempdir().unwrap();
+    let (json, html) = (
+        directory.path().join("out.json"),
+        directory.path().join("out.html"),
+    );
+    let mut arguments = vec![
+        "run",
+        "--spawn",
+        "--quiet",
+        "--scenario",
+        scenario,
+        "--json",
+        json.to_str().unwrap(),
+        "--html",
+        html.to_str().unwrap(),
+    ];
+    arguments.extend(more);
+    let report = report_of(&loadtest(&arguments), &json);
+    let page = std::fs::read_to_string(&html).unwrap();
+    assert!(
+        page.contains(scenario) && page.contains("<svg"),
+        "a page with pictures"
+    );
+    assert_eq!(report["scenario"], scenario);
+    assert_eq!(report["setup_failed"], 0);
+    assert_eq!(report["events_missing"], 0);
+    assert_eq!(report["leaked"], 0);
+    report
+}
+
+#[test]
+fn calls_from_browsers_to_a_sip_carrier_are_transcoded_and_every_one_is_judged() {
+    let report = spawned("browser-sip", &["--calls", "10", "--duration", "6"]);
+    assert_eq!(report["audio_ok"], 10, "{report:#}");
+    assert_eq!(report["transcoded"], true);
+    assert_eq!(
+        (&report["codec_a"], &report["codec_b"]),
+        (&"opus".into(), &"PCMU".into())
+    );
+    for direction in ["a_to_b", "b_to_a"] {
+        assert_eq!(report["loss_pct"][direction], 0.0, "{report:#}");
+        let packets = report[format!("packets_{direction}")].as_u64().unwrap();
+        // Ten calls of at least 8 s, 50 packets a second.
+        assert!(packets >= 4_000, "{packets} packets {direction}");
+    }
+    assert_eq!(
+        report["details"]["match_score"]["a_to_b"]
+            .as_array()
+            .unwrap()
+            .len(),
+        10
+    );
+}
+
+#[test]
+fn calls_that_are_passed_through_keep_their_wave_form() {
+    let report = spawned("browser-sip-pcmu", &["--calls", "6", "--duration", "6"]);
+    assert_eq!(report["audio_ok"], 6, "{report:#}");
+    assert_eq!(report["transcoded"], false);
+    for snr_db in report["details"]["snr_db"]["b_to_a"].as_array().unwrap() {
+        assert!(snr_db.as_f64().unwrap() >= 30.0, "{snr_db}");
+    }
+}
+
+#[test]
+fn calls_that_come_and_go_leave_nothing() {
+    let report = spawned(
+        "browser-echo",
+        &[
+            "--calls",
+            "60",
+            "--call-duration",
+            "5",
+            "--setup-rate",
+            "10",
+            "--judge-every",
+            "6",
+        ],
+    );
+    assert_eq!(report["setup_ok"], 60);
+    assert_eq!(report["audio_ok"], 10, "every sixth was judged: {report:#}");
+}
+
+#[test]
+fn a_gateway_that_runs_already_is_loaded_by_its_url_and_credentials() {
+    let gateway = Gateway::start(&GatewaySetup::new(ECHO_TENANT)).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let json = directory.path().join("out.json");
+    let (key, ca) = (gateway.file("token-key.pem"), gateway.file("cert.pem"));
+    let admin_token = gateway.file("admin-token");
+    let (url, admin) = (gateway.url(), gateway.admin_addr().to_string());
+    let output = loadtest(&[
+        "run",
+        "--quiet",
+        "--url",
+        &url,
+        "--tenant",
+        "acme",
+        "--token-key",
+        key.to_str().unwrap(),
+        "--ca",
+        ca.to_str().unwrap(),
+        "--admin",
+        &admin,
+        "--admin-token-file",
+        admin_token.to_str().unwrap(),
+        "--scenario",
+        "browser-echo",
+        "--calls",
+        "4",
+        "--duration",
+        "6",
+        "--json",
+        json.to_str().unwrap(),
+    ]);
+    let report = report_of(&output, &json);
+    assert_eq!(report["audio_ok"], 4);
+    assert_eq!(report["leaked"], 0);
+    crate::rtp_trunk::end(gateway);
+}
+
+#[test]
+fn what_a_gateway_refuses_is_told_with_its_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let json = directory.path().join("out.json");
+    let output = loadtest(&[
+        "run",
+        "--spawn",
+        "--quiet",
+        "--scenario",
+        "browser-echo",
+        "--calls",
+        "30",
+        "--duration",
+        "3",
+        "--shards-line",
+        "calls_max = 12",
+        "--json",
+        json.to_str().unwrap(),
+    ]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let (ok, failed) = (&report["setup_ok"], &report["setup_failed"]);
+    assert_eq!((ok, failed), (&12.into(), &18.into()), "{report:#}");
+    assert_eq!(report["failures"][0]["calls"], 18);
+    assert_eq!(report["leaked"], 0);
+}
