@@ -1,5 +1,7 @@
 //! `clutchcall-loadtest run` and `find-max` as an operator types them: every call judged, every key there, nothing left.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 
