@@ -1,10 +1,11 @@
 //! Which frame a received packet carries, and so how long it was on its way.
 //!
-//! A gateway gives the packets that it sends its own SSRC, sequence numbers and timestamps, and may change the codec. What it
-//! keeps is the distance of timestamps, so one number is unknown: which frame the first packet carried. It is taken for the
-//! last one that was sent when the packet came. Whenever a packet would have come before its frame was sent, one frame less is
-//! presumed; so it ends at the shortest delays that are possible. Whole frames cannot be seen this way: of a gateway that holds
-//! each frame back for 20 ms, 0 ms is told here. The judge's alignment of the sound finds these, and corrects them later.
+//! A gateway gives the packets that it sends its own SSRC, sequence numbers and timestamps, and may change the codec.
+//! What it keeps is the distance of timestamps, so one number is unknown: which frame the first packet carried. It is
+//! taken for the last one that was sent when the packet came. Whenever a packet would have come before its frame was
+//! sent, one frame less is presumed; so it ends at the shortest delays that are possible. Whole frames cannot be seen
+//! this way: of a gateway that holds each frame back for 20 ms, 0 ms is told here. The judge's alignment of the sound
+//! finds these, and corrects them later.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -60,8 +60,8 @@ impl DelayHistogram {
         self.total == 0
     }
 
-    /// The delay in ms that the share `quantile` (0 to 1) of all did not pass: the upper end of its bucket, so never too
-    /// good. Infinite above 1 s; none without any.
+    /// The delay in ms that the share `quantile` (0 to 1) of all did not pass: the upper end of its bucket, so never
+    /// too good. Infinite above 1 s; none without any.
     pub fn quantile_ms(&self, quantile: f64) -> Option<f64> {
         if self.total == 0 {
             return None;

@@ -266,8 +266,8 @@ impl LegState {
         }
     }
 
-    /// Reads what came since the turn before. One packet is expected: after a fresh one the socket is not asked again, which
-    /// saves half of the calls; the stamps tell when there was more.
+    /// Reads what came since the turn before. One packet is expected: after a fresh one the socket is not asked
+    /// again, which saves half of the calls; the stamps tell when there was more.
     pub(super) fn receive(&mut self, window: &mut MediaWindow, now: &Now, buffer: &mut [u8]) {
         self.turns += 1;
         let empty_it = self.turns.is_multiple_of(TURNS_TO_EMPTY);

@@ -1,13 +1,15 @@
-//! The media engine of the load test: RTP or SRTP of thousands of legs on threads of their own, a packet every 20 ms to the
-//! half millisecond, with the delay of each packet that comes back.
+//! The media engine of the load test: RTP or SRTP of thousands of legs on threads of their own, a packet every 20 ms
+//! on a grid of 500 us, with the delay of each packet that comes back.
 //!
-//! One thread for each core given, pinned to it, no tokio on it. [`MediaThreads::open`] takes a leg that is set up already (its
-//! socket, keys and far end are known) and [`Leg::close`] gives back what it sent and heard. Nothing is decoded or judged here.
+//! One thread for each core given, pinned to it, in real time where allowed, no tokio on it. [`MediaThreads::open`]
+//! takes a leg that is set up already (its socket, keys and far end are known) and [`Leg::close`] gives back what it
+//! sent and heard. Nothing is decoded or judged here.
 //!
-//! - **Send times** are of the wall clock right before `sendto`, **receive times** the kernel's stamps (`SO_TIMESTAMPNS`), so
-//!   that the delay does not hold how late the thread reads. How late it sends stands in [`MediaWindow::lateness`].
-//! - **Delays** are the shortest that fit what came (see [`FrameClock`]): a gateway that holds whole frames back is found by the
-//!   judge's alignment only, which corrects them.
+//! - **Send times** are of the wall clock right before `sendto`, **receive times** the kernel's stamps
+//!   (`SO_TIMESTAMPNS`): the delay does not hold how late the thread reads. How late it sends stands in
+//!   [`MediaWindow::lateness`].
+//! - **Delays** are the shortest that fit what came (see `frame_clock.rs`): a gateway that holds whole frames back is
+//!   found by the judge's alignment only, which corrects them.
 //! - **Losses** are from sequence numbers between the first and the last packet of each leg.
 
 mod consent;
@@ -52,6 +54,8 @@ pub const LEGS_MAX: usize = 20_000;
 pub const PHASES: usize = 40;
 /// Commands that wait for one thread; whoever gives another one waits, less than a tenth of a second.
 const COMMANDS_MAX: usize = 2_048;
+/// Where real time is not allowed.
+const NICE: i32 = -10;
 /// How long [`Leg::close`] waits.
 const CLOSE_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -85,6 +89,7 @@ pub struct MediaThreads {
 struct Thread {
     commands: SyncSender<Command>,
     handle: JoinHandle<()>,
+    real_time: bool,
 }
 
 impl MediaThreads {
@@ -143,8 +148,8 @@ impl MediaThreads {
         })
     }
 
-    /// What happened in each second since the threads began that was not taken yet and that all threads have ended. At most
-    /// [`WINDOWS_MAX`] wait to be taken.
+    /// What happened in each second since the threads began that was not taken yet and that all threads have ended.
+    /// At most [`WINDOWS_MAX`] wait to be taken.
     pub fn take_windows(&self) -> Vec<MediaWindow> {
         window::take_merged(&self.windows)
     }
@@ -157,6 +162,12 @@ impl MediaThreads {
     /// Legs that are open.
     pub fn legs(&self) -> usize {
         self.legs.load(Ordering::Relaxed)
+    }
+
+    /// Do all threads go before all other programs? Otherwise these make them late, which [`MediaWindow::lateness`]
+    /// shows.
+    pub fn real_time(&self) -> bool {
+        self.threads.iter().all(|thread| thread.real_time)
     }
 
     /// Have all threads lived so far? One that panicked sends nothing more.
@@ -174,7 +185,7 @@ impl Thread {
         let handle = std::thread::Builder::new()
             .name(format!("media-{core}"))
             .spawn(move || {
-                let done = sys::pin(core);
+                let done = sys::pin(core).map(|()| sys::raise_priority(NICE));
                 let failed = done.is_err();
                 // The starter waits for it.
                 let _ = tell_pinned.send(done);
@@ -182,8 +193,12 @@ impl Thread {
                     MediaThread::new(received, windows, grid).run();
                 }
             })?;
-        pinned.recv().map_err(io::Error::other)??;
-        Ok(Self { commands, handle })
+        let real_time = pinned.recv().map_err(io::Error::other)??;
+        Ok(Self {
+            commands,
+            handle,
+            real_time,
+        })
     }
 }
 
@@ -239,7 +254,8 @@ impl Leg {
         record
     }
 
-    /// When the kernel received the first RTP packet that is the peer's; none before that. It is known up to 20 ms later.
+    /// When the kernel received the first RTP packet that is the peer's; none before that. It is known up to 20 ms
+    /// later.
     pub fn first_packet_at(&self) -> Option<Instant> {
         *self.first_packet.borrow()
     }

@@ -1,5 +1,5 @@
-//! The account of one received stream (RFC 3550 appendix A): lost, doubled and late packets, jitter, and the report block that
-//! tells the sender of it.
+//! The account of one received stream (RFC 3550 appendix A): lost, doubled and late packets, jitter, and the report
+//! block that tells the sender of it.
 
 use server::rtp::{CompactNtp, MediaPacket, ReportBlock, Ssrc};
 

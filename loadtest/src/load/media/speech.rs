@@ -19,7 +19,8 @@ pub struct EncodedSpeech {
 impl EncodedSpeech {
     /// Encodes `speech`, cut to whole frames of 20 ms; of less than one, a frame of silence.
     ///
-    /// It is said twice and the second round is kept, so that the encoder has the same past at the beginning of each round.
+    /// It is said twice and the second round is kept, so that the encoder has the same past at the beginning of each
+    /// round.
     ///
     /// # Errors
     /// [`MediaError`] when the encoder refuses.

@@ -32,13 +32,20 @@ pub(super) fn pin(core: usize) -> io::Result<()> {
     }
 }
 
-/// The calling thread goes before others and is woken at the very time, where that is allowed.
-pub(super) fn raise_priority(nice: i32) {
-    // SAFETY: neither call takes a pointer; 0 is the calling thread. Refusals change nothing and are accepted.
-    unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, nice);
-        libc::prctl(libc::PR_SET_TIMERSLACK, 1, 0, 0, 0);
+/// The calling thread goes before all ordinary ones (SCHED_FIFO) and is woken at the very time; where that is not
+/// allowed it gets this nice value, if it may. Returns whether it is the former: a nice value counts within the
+/// scheduler's autogroup of a session only, so it does not help against other sessions' programs.
+pub(super) fn raise_priority(nice: i32) -> bool {
+    // SAFETY: no pointer is taken.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1, 0, 0, 0) };
+    let lowest = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the parameter lives through the call; 0 is the calling thread.
+    let refused = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const lowest) };
+    if refused != 0 {
+        // SAFETY: no pointer is taken; 0 is the calling thread. A refusal changes nothing and is accepted.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
     }
+    refused == 0
 }
 
 /// Wall clock, in ns since 1970.

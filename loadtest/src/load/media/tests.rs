@@ -180,7 +180,7 @@ fn a_key_of_the_wrong_length_is_refused() {
     assert!(MediaThreads::start(&[5_000]).is_err());
 }
 
-/// Sends back all but every tenth packet until told to stop; answers with how many it dropped of those it sent back around.
+/// Sends back all but every tenth packet until told to stop. Returns how many it dropped before the last that it sent.
 fn reflect(socket: UdpSocket, stop: Arc<AtomicBool>) -> JoinHandle<i64> {
     socket
         .set_read_timeout(Some(Duration::from_millis(50)))

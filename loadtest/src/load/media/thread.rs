@@ -1,7 +1,8 @@
 //! The loop of one media thread: a grid of 500 us, on which each leg has one slot of 40.
 //!
-//! No socket is watched: each leg's is read right after the leg has sent, once in 20 ms, because it gets a packet in every
-//! 20 ms anyhow and the kernel's stamp tells when. That saves an epoll entry, which would cost whoever sends to us too.
+//! No socket is watched: each leg's is read right after the leg has sent, once in 20 ms, because it gets a packet in
+//! every 20 ms anyhow and the kernel's stamp tells when. That saves an epoll entry, which would cost whoever sends to
+//! us too.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -19,7 +20,6 @@ const SLOTS_PER_SECOND: u64 = 2_000;
 const COMMANDS_PER_SLOT_MAX: usize = 16;
 /// A thread that is farther behind leaves slots out. Their frames are not sent later; they count as late by that much.
 const BEHIND_SLOTS_MAX: u64 = 2_000;
-const NICE: i32 = -10;
 
 /// When the grid of all threads begins.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +65,6 @@ impl MediaThread {
 
     /// Until nobody can send commands any more.
     pub(super) fn run(mut self) {
-        sys::raise_priority(NICE);
         self.cpu_before = sys::thread_cpu();
         let mut slot = 0;
         loop {

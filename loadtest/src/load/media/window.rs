@@ -20,8 +20,8 @@ pub struct MediaWindow {
     pub sent: BothWays<u64>,
     /// RTP packets received, without duplicates.
     pub received: BothWays<u64>,
-    /// Packets that are missing, by sequence numbers; those that came late after all are taken off in the second in which
-    /// they came.
+    /// Packets that are missing, by sequence numbers; those that came late after all are taken off in the second in
+    /// which they came.
     pub lost: BothWays<i64>,
     /// From the send of a frame to the kernel's receipt of the packet that carries it.
     pub delays: BothWays<DelayHistogram>,
