@@ -1,6 +1,6 @@
 //! The headline figures of a run as a reader gets them: value, unit, target, how it was measured or why it is not shown.
 
-use super::number::{count, short};
+use super::number::{cores, count, short};
 use super::report::{BothWays, Quantiles, Report};
 use super::targets::{self, UndisturbedDelay};
 
@@ -61,6 +61,29 @@ pub fn of(report: &Report) -> Vec<Group> {
             figures: conditions(report),
         },
     ]
+}
+
+/// Codecs, cores and length of a run, as far as they are known.
+pub fn what_was_run(report: &Report) -> String {
+    let mut parts = Vec::new();
+    if !report.codec_a.is_empty() && !report.codec_b.is_empty() {
+        let how = if report.transcoded {
+            "transcoded"
+        } else {
+            "passed through"
+        };
+        parts.push(format!(
+            "{} at the vendor's side, {} at the trunk's, {how}",
+            report.codec_a, report.codec_b
+        ));
+    }
+    if report.gateway_cores > 0 {
+        parts.push(format!("gateway on {}", cores(report.gateway_cores)));
+    }
+    if report.steady_s > 0.0 {
+        parts.push(format!("steady for {} s", short(report.steady_s)));
+    }
+    parts.join("; ")
 }
 
 /// The reason that a list of figures not shown (`key: reason`) has for one, without its key.

@@ -24,6 +24,7 @@ pub mod scenario;
 pub mod signalling;
 pub mod sip_answerer;
 pub mod spawn;
+pub mod summary;
 pub mod targets;
 pub mod token;
 pub mod verdict;

@@ -38,6 +38,10 @@ fn headline(report: &CompareReport) -> String {
         (Some(ratio), Some(target)) if ratio < target => Outcome::Failed,
         (Some(_), _) => Outcome::Passed,
     };
+    let word = match report.ratio_target {
+        None if outcome == Outcome::Passed => "measured",
+        _ => outcome.word(),
+    };
     let target = report.ratio_target.map_or_else(
         || "no ratio was asked for".to_owned(),
         |target| format!("{} times fewer were asked for", short(target)),
@@ -67,7 +71,7 @@ fn headline(report: &CompareReport) -> String {
             outcome: None,
         },
     ];
-    verdict(outcome, outcome.word(), &target, &tiles)
+    verdict(outcome, word, &target, &tiles)
 }
 
 fn plots(report: &CompareReport) -> String {

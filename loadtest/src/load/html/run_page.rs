@@ -38,32 +38,12 @@ pub fn page(report: &Report) -> String {
         ),
     ]
     .concat();
-    document(&title, &subtitle(report), &report.git_commit, &body)
-}
-
-fn subtitle(report: &Report) -> String {
-    let mut parts = Vec::new();
-    if !report.codec_a.is_empty() && !report.codec_b.is_empty() {
-        let how = if report.transcoded {
-            "transcoded"
-        } else {
-            "passed through"
-        };
-        parts.push(format!(
-            "{} at the vendor's side, {} at the trunk's, {how}",
-            report.codec_a, report.codec_b
-        ));
-    }
-    if report.gateway_cores > 0 {
-        parts.push(format!(
-            "gateway on {}",
-            number::cores(report.gateway_cores)
-        ));
-    }
-    if report.steady_s > 0.0 {
-        parts.push(format!("steady for {} s", number::short(report.steady_s)));
-    }
-    parts.join("; ")
+    document(
+        &title,
+        &figures::what_was_run(report),
+        &report.git_commit,
+        &body,
+    )
 }
 
 fn headline_figures(report: &Report) -> String {
