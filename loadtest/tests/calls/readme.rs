@@ -1,4 +1,4 @@
-//! The README's "Run it" works as it stands: its commands are read from it and run in a copy of `deploy/`.
+//! The README's "Run it" and "Load it" work as they stand: their commands are read from it and run in a copy of `deploy/`.
 //!
 //! Only the build and the PATH are the tests' own, and `serve` runs beside the rest.
 
@@ -61,7 +61,7 @@ fn wait_until_ready() {
 }
 
 #[test]
-fn the_commands_of_run_it_make_a_call() {
+fn the_commands_of_run_it_and_load_it_make_calls() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     for name in ["gateway.toml", "shards.toml"] {
         fs::copy(
@@ -70,7 +70,7 @@ fn the_commands_of_run_it_make_a_call() {
         )
         .expect(name);
     }
-    let commands = commands("\n## Run it\n");
+    let commands = [commands("\n## Run it\n"), commands("\n## Load it\n")].concat();
     assert!(
         commands.iter().any(|line| line.starts_with(SERVE)),
         "{commands:?}"
