@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 use loadtest::load::find_max::{self, FindMaxPlan};
-use loadtest::load::html;
+use loadtest::load::report::FindMaxStep;
 use loadtest::load::run::RunError;
+use loadtest::load::{html, summary};
 
 use super::live::LiveView;
 use super::run::{TargetArguments, measure, prepare, seconds};
@@ -98,7 +99,7 @@ pub(super) fn run(arguments: &FindMaxArguments) -> Result<bool, Box<dyn Error>> 
     };
     let report = find_max::find_max(&plan, step, |step| {
         if !target.quiet {
-            eprintln!("{step:?}");
+            eprintln!("{}", step_line(step));
         }
     })?;
     if let Some(file) = &target.json {
@@ -107,6 +108,14 @@ pub(super) fn run(arguments: &FindMaxArguments) -> Result<bool, Box<dyn Error>> 
     if let Some(file) = &target.html {
         fs::write(file, html::find_max_page(&report))?;
     }
-    println!("{}", serde_json::to_string_pretty(&report)?);
+    print!("{}", summary::find_max_summary(&report));
     Ok(report.calls_max.is_some())
+}
+
+fn step_line(step: &FindMaxStep) -> String {
+    let cost = step
+        .cpu_ms_per_call_s
+        .map_or_else(|| "-".to_owned(), |cost| format!("{cost:.2} ms/call-s"));
+    let outcome = step.why_not.as_deref().unwrap_or("passed");
+    format!("{:>6} calls  {cost:>16}  {outcome}", step.calls)
 }

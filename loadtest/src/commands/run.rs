@@ -16,7 +16,7 @@ use loadtest::load::scenario::{FarEnd, Scenario};
 use loadtest::load::signalling::Endpoint;
 use loadtest::load::spawn::{self, SpawnPlan};
 use loadtest::load::token::TokenSigner;
-use loadtest::load::{host, html};
+use loadtest::load::{host, html, summary};
 use loadtest::signalling::{Trust, client_config};
 
 use super::live::LiveView;
@@ -186,7 +186,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<bool, Box<dyn Error>> {
     if let Some(file) = &target.html {
         fs::write(file, html::page(&report))?;
     }
-    println!("{}", serde_json::to_string_pretty(&report)?);
+    print!("{}", summary::summary(&report));
     Ok(passed(&report, arguments))
 }
 

@@ -339,9 +339,7 @@ fn failures(found: &Found) -> Vec<Failure> {
     let mut by_reason: BTreeMap<String, u64> = BTreeMap::new();
     for outcome in &found.outcomes {
         if let Some(failure) = &outcome.failure {
-            *by_reason
-                .entry(without_names(&failure.to_string()))
-                .or_default() += 1;
+            *by_reason.entry(kind_of(&failure.to_string())).or_default() += 1;
         }
     }
     for verdict in &found.verdicts {
@@ -356,7 +354,7 @@ fn failures(found: &Found) -> Vec<Failure> {
                 _ => continue,
             };
             for reason in reasons {
-                let reason = format!("{direction}: {}", without_digits(&reason));
+                let reason = format!("{direction}: {}", kind_of(&reason));
                 *by_reason.entry(reason).or_default() += 1;
             }
         }
@@ -369,27 +367,21 @@ fn failures(found: &Found) -> Vec<Failure> {
     failures
 }
 
-/// Reasons that differ in a measured value only are one reason.
-fn without_digits(reason: &str) -> String {
-    let mut text = String::new();
-    for character in reason.chars() {
-        match character {
-            '0'..='9' | '.' if text.ends_with('#') => {}
-            '0'..='9' => text.push('#'),
-            other => text.push(other),
+/// Reasons that differ only in a figure or in the name of a call are one: words with digits become `#`, but for the number of a
+/// close code, an HTTP status or a cause.
+fn kind_of(reason: &str) -> String {
+    let mut told = String::new();
+    let mut before = "";
+    for word in reason.split(' ') {
+        let is_code = ["with", "HTTP", "cause"].contains(&before);
+        let has_digits = word.bytes().any(|byte| byte.is_ascii_digit());
+        if !told.is_empty() {
+            told.push(' ');
         }
+        told.push_str(if has_digits && !is_code { "#" } else { word });
+        before = word;
     }
-    text
-}
-
-/// Names of calls and sessions are long words of letters and digits.
-fn without_names(reason: &str) -> String {
-    let is_name =
-        |word: &str| word.len() >= 20 && word.chars().any(|letter| letter.is_ascii_digit());
-    let words = reason
-        .split(' ')
-        .map(|word| if is_name(word) { "#" } else { word });
-    words.collect::<Vec<_>>().join(" ")
+    told
 }
 
 fn settings(plan: &RunPlan) -> Vec<Setting> {
@@ -686,5 +678,40 @@ fn git_commit() -> String {
             String::from_utf8_lossy(&output.stdout).trim().to_owned()
         }
         _ => "unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_that_differ_in_figures_are_one_kind() {
+        let busy =
+            |pct: u32| format!("closed with 1013: the shard is {pct} % busy; its limit is 85 %");
+        assert_eq!(kind_of(&busy(75)), kind_of(&busy(9)));
+        assert_eq!(
+            kind_of(&busy(75)),
+            "closed with 1013: the shard is # % busy; its limit is # %"
+        );
+        assert_eq!(
+            kind_of("cause 34: no media ports"),
+            "cause 34: no media ports"
+        );
+    }
+
+    #[test]
+    fn quantiles_are_values_that_were_seen() {
+        assert_eq!(quantile(&[], 0.5), None);
+        assert_eq!(quantile(&[1.0], 0.99), Some(1.0));
+        assert_eq!(quantile(&[1.0, 2.0, 3.0], 0.5), Some(2.0));
+    }
+
+    #[test]
+    fn loss_counts_what_should_have_come() {
+        assert_eq!(loss_pct(0, 0), None);
+        assert_eq!(loss_pct(1, 99), Some(1.0));
+        // More came than were missing: late ones of the second before.
+        assert_eq!(loss_pct(-1, 99), Some(0.0));
     }
 }

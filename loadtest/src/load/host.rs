@@ -42,6 +42,12 @@ fn ticks_per_s() -> f64 {
     if ticks > 0 { ticks as f64 } else { 100.0 }
 }
 
+/// Cores of this machine, not only those that this process is bound to.
+pub fn cores() -> usize {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    cpuinfo.matches("processor\t").count()
+}
+
 /// The processor's name and the kernel, for the caveats.
 pub fn description() -> String {
     let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
@@ -52,8 +58,7 @@ pub fn description() -> String {
         .map_or("unknown processor", |rest| {
             rest.trim_start_matches([' ', '\t', ':'])
         });
-    // Not those that this process may use: it is bound to some.
-    let cores = cpuinfo.matches("processor\t").count();
+    let cores = cores();
     let kernel = read("/proc/sys/kernel/osrelease");
     format!("{model}, {cores} cores, Linux {}", kernel.trim())
 }

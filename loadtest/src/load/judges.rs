@@ -15,6 +15,9 @@ use super::call::CallNumber;
 use super::media::{EncodedSpeech, LegRecord};
 use super::report::BothWays;
 
+/// Calls that wait for the judges: 20 s of both directions of one are 0.3 MB.
+const WAITING_MAX: usize = 20_000;
+
 /// What is judged, the same for all calls of a run.
 #[derive(Clone)]
 pub struct Standard {
@@ -67,42 +70,69 @@ struct Work {
 pub struct Judges {
     work: Option<Sender<Work>>,
     threads: Vec<JoinHandle<()>>,
-    verdicts: Arc<Mutex<Vec<CallVerdict>>>,
     given: usize,
-    done: Arc<AtomicUsize>,
+    desk: Arc<Desk>,
+}
+
+/// What the threads share.
+struct Desk {
+    waiting: Mutex<Receiver<Work>>,
+    standard: Standard,
+    verdicts: Mutex<Vec<CallVerdict>>,
+    done: AtomicUsize,
 }
 
 impl Judges {
     /// So many threads, at the lowest priority.
     pub fn start(threads: usize, standard: &Standard) -> Self {
         let (work, waiting) = mpsc::channel::<Work>();
-        let waiting = Arc::new(Mutex::new(waiting));
-        let verdicts = Arc::new(Mutex::new(Vec::new()));
-        let done = Arc::new(AtomicUsize::new(0));
-        let judge = |_| {
-            let (waiting, verdicts) = (Arc::clone(&waiting), Arc::clone(&verdicts));
-            let (standard, done) = (standard.clone(), Arc::clone(&done));
-            std::thread::spawn(move || {
-                super::host::lowest_priority();
-                judge_all(&waiting, &standard, &verdicts, &done);
-            })
-        };
-        Self {
+        let desk = Arc::new(Desk {
+            waiting: Mutex::new(waiting),
+            standard: standard.clone(),
+            verdicts: Mutex::default(),
+            done: AtomicUsize::new(0),
+        });
+        let mut judges = Self {
             work: Some(work),
-            threads: (0..threads.max(1)).map(judge).collect(),
-            verdicts,
+            threads: Vec::new(),
             given: 0,
-            done,
+            desk,
+        };
+        for _ in 0..threads.max(1) {
+            judges.add(None);
+        }
+        judges
+    }
+
+    /// The calls are over, so nobody is disturbed: one more thread on each of these cores.
+    pub fn hurry(&mut self, cores: &[usize]) {
+        for core in cores {
+            self.add(Some(*core));
         }
     }
 
-    /// Judges a call.
+    fn add(&mut self, core: Option<usize>) {
+        let desk = Arc::clone(&self.desk);
+        self.threads.push(std::thread::spawn(move || {
+            super::host::lowest_priority();
+            // A core that can't be had is one helper less.
+            if core.is_none_or(|core| super::host::pin(&[core]).is_ok()) {
+                desk.judge_all();
+            }
+        }));
+    }
+
+    /// Judges a call, unless [`WAITING_MAX`] wait already: then it counts as one that did not pass.
     pub fn judge(
         &mut self,
         number: CallNumber,
         at_vendor: Option<LegRecord>,
         at_trunk: Option<LegRecord>,
     ) {
+        let (done, given) = self.progress();
+        if given - done >= WAITING_MAX {
+            return;
+        }
         self.given += 1;
         if let Some(work) = &self.work {
             // The threads run until the sender is dropped.
@@ -116,7 +146,7 @@ impl Judges {
 
     /// Calls that were judged, and that were given.
     pub fn progress(&self) -> (usize, usize) {
-        (self.done.load(Ordering::Relaxed), self.given)
+        (self.desk.done.load(Ordering::Relaxed), self.given)
     }
 
     /// All are judged: the verdicts.
@@ -125,28 +155,31 @@ impl Judges {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
-        std::mem::take(&mut self.verdicts.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut verdicts = self
+            .desk
+            .verdicts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut verdicts)
     }
 }
 
-fn judge_all(
-    waiting: &Mutex<Receiver<Work>>,
-    standard: &Standard,
-    verdicts: &Mutex<Vec<CallVerdict>>,
-    done: &AtomicUsize,
-) {
-    loop {
-        let next = waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .recv();
-        let Ok(work) = next else { return };
-        let verdict = judge_call(&work, standard);
-        verdicts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(verdict);
-        done.fetch_add(1, Ordering::Relaxed);
+impl Desk {
+    fn judge_all(&self) {
+        loop {
+            let next = self
+                .waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .recv();
+            let Ok(work) = next else { return };
+            let verdict = judge_call(&work, &self.standard);
+            self.verdicts
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(verdict);
+            self.done.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

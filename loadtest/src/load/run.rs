@@ -18,6 +18,7 @@ use super::admin::{Admin, AdminError, EventReader, GatewayFigures};
 use super::assemble::{self, Found, Times};
 use super::browser::BrowserCaller;
 use super::call::{CallClocks, CallFailure, CallNumber, CallOutcome};
+use super::host;
 use super::judges::{Judges, Standard};
 use super::media::{EncodedSpeech, FrameClock, LegRecord, MediaThreads};
 use super::observer::{Counters, Observer, Sample};
@@ -171,7 +172,10 @@ pub fn run(
     let at_end = admin.figures()?;
     // CPU of the judges would stand in the samples.
     let samples = observer.finish();
-    on_phase("judging");
+    let other_cores: Vec<usize> = (0..host::cores())
+        .filter(|core| !plan.load_cores.contains(core))
+        .collect();
+    judges.hurry(&other_cores);
     let verdicts = finish_judging(judges, &on_phase);
     let stories = events.stories().clone();
     Ok(assemble::report(

@@ -290,13 +290,10 @@ impl Shared {
         let ours = OutgoingFormat {
             codec: self.config.codec,
             payload_type: self.config.codec.usual_payload_type(),
-            telephone_event: None,
+            telephone_event: Some((101, self.config.codec.clock_rate_hz())),
         };
-        let payload_type = offer
-            .format_for(ours)
-            .ok_or((488, "Not Acceptable Here"))?
-            .payload_type;
-        let sdp = sdp(self.config.codec, payload_type, local);
+        let format = offer.format_for(ours).ok_or((488, "Not Acceptable Here"))?;
+        let sdp = sdp(format, local);
         let to_tag = format!("load-{}", number.0);
         let answer = response(message, 200, "OK", &to_tag)
             .with("Contact", contact)
@@ -310,7 +307,7 @@ impl Shared {
             consent: None,
             direction: Direction::BToA,
             frames: Arc::clone(&self.config.speech),
-            payload_type,
+            payload_type: format.payload_type,
             phase,
             clock: clocks.trunk,
             heard_clock: clocks.vendor,
@@ -364,7 +361,13 @@ fn number_of(uri: &str) -> Option<CallNumber> {
     digits.parse().ok().map(CallNumber)
 }
 
-fn sdp(codec: AudioCodec, payload_type: u8, local: SocketAddr) -> String {
+/// Digits are taken as telephone-events where they are offered, as carriers do: else the gateway listens for tones.
+fn sdp(format: OutgoingFormat, local: SocketAddr) -> String {
+    let OutgoingFormat {
+        codec,
+        payload_type,
+        telephone_event,
+    } = format;
     let family = if local.is_ipv4() { "IP4" } else { "IP6" };
     let (ip, port, name, clock) = (
         local.ip(),
@@ -373,9 +376,17 @@ fn sdp(codec: AudioCodec, payload_type: u8, local: SocketAddr) -> String {
         codec.clock_rate_hz(),
     );
     let channels = if codec == AudioCodec::Opus { "/2" } else { "" };
+    let (events, event_map) = match telephone_event {
+        Some((number, clock)) => (
+            format!(" {number}"),
+            format!("a=rtpmap:{number} telephone-event/{clock}\r\na=fmtp:{number} 0-15\r\n"),
+        ),
+        None => Default::default(),
+    };
     format!(
-        "v=0\r\no=load 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP {payload_type}\r\n\
-         a=rtpmap:{payload_type} {name}/{clock}{channels}\r\na=ptime:20\r\na=sendrecv\r\n"
+        "v=0\r\no=load 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n\
+         m=audio {port} RTP/AVP {payload_type}{events}\r\na=rtpmap:{payload_type} {name}/{clock}{channels}\r\n{event_map}\
+         a=ptime:20\r\na=sendrecv\r\n"
     )
 }
 
