@@ -1,5 +1,6 @@
 //! The headline figures of a run as a reader gets them: value, unit, target, how it was measured or why it is not shown.
 
+use super::not_shown;
 use super::number::{cores, count, short};
 use super::report::{BothWays, Quantiles, Report};
 use super::targets::{self, UndisturbedDelay};
@@ -86,18 +87,6 @@ pub fn what_was_run(report: &Report) -> String {
     parts.join("; ")
 }
 
-/// The reason that a list of figures not shown (`key: reason`) has for one, without its key.
-pub fn reason(not_shown: &[String], key: &str) -> Option<String> {
-    let whole = key.split('.').next().unwrap_or(key);
-    [key, whole].iter().find_map(|key| {
-        not_shown.iter().find_map(|entry| {
-            let rest = entry.strip_prefix(*key)?;
-            let reason = rest.trim_start_matches([':', ' ']);
-            (rest.starts_with([':', ' ']) && !reason.is_empty()).then(|| reason.to_owned())
-        })
-    })
-}
-
 fn calls(report: &Report) -> Vec<Figure> {
     let total = count(report.calls);
     vec![
@@ -148,24 +137,13 @@ fn calls(report: &Report) -> Vec<Figure> {
 }
 
 fn audio(report: &Report) -> Vec<Figure> {
-    let total = count(report.calls);
     let delay = "send of a frame to the kernel's receipt of the packet that carries it, codec look-ahead subtracted";
     let loss = "frames that never came, of those sent in the steady window";
     let mos = report
         .mos
         .map(|mos| vec![("p5", short(mos.p5)), ("p50", short(mos.p50))]);
     vec![
-        plain(
-            "Passed the judge",
-            "audio_ok",
-            count(report.audio_ok),
-            "calls",
-            format!("in both directions, of {total}"),
-        )
-        .held(
-            "all".to_owned(),
-            report.calls > 0 && report.audio_ok == report.calls,
-        ),
+        audio_passed(report),
         quantiles(
             report,
             "Delay, vendor to trunk",
@@ -211,6 +189,28 @@ fn audio(report: &Report) -> Vec<Figure> {
             "G.107 from loss, delay and codec, the worse direction of each call",
         ),
     ]
+}
+
+fn audio_passed(report: &Report) -> Figure {
+    let (passed, judged) = (report.audio_ok, report.audio_judged);
+    let figure = Figure {
+        name: "Passed the judge",
+        key: "audio_ok",
+        unit: "calls",
+        ..Figure::empty()
+    };
+    if judged == 0 {
+        return Figure {
+            why_not: Some("no call was judged".to_owned()),
+            ..figure
+        };
+    }
+    Figure {
+        values: vec![("", count(passed))],
+        measured_by: format!("in both directions, of {} judged", count(judged)),
+        ..figure
+    }
+    .held("all".to_owned(), passed == judged)
 }
 
 fn cost(report: &Report) -> Vec<Figure> {
@@ -293,33 +293,23 @@ fn conditions(report: &Report) -> Vec<Figure> {
 }
 
 fn undisturbed_delay(report: &Report) -> Figure {
-    let found = UndisturbedDelay::of(&report.details.windows);
-    let BothWays { a_to_b, b_to_a } = found.median_p99_ms;
-    let value = |value: Option<f64>| value.map_or_else(|| "not shown".to_owned(), short);
-    let any = a_to_b.is_some() || b_to_a.is_some();
+    let BothWays { a_to_b, b_to_a } = report.delay_ms_p99_median;
+    let value = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), short);
     let worst = [a_to_b, b_to_a].into_iter().flatten().reduce(f64::max);
-    let of_windows = format!(
-        "of 1 s windows with generator p99 < {} ms and steal < {} %",
+    let values = worst.map(|_| vec![("to trunk", value(a_to_b)), ("to vendor", value(b_to_a))]);
+    let measured_by = format!(
+        "of 1 s windows with generator p99 < {} ms and steal < {} %: {}",
         short(targets::GENERATOR_LATE_MS_P99_MAX),
-        short(targets::STEAL_PCT_MAX)
+        short(targets::STEAL_PCT_MAX),
+        UndisturbedDelay::of(&report.details.windows).counted_windows()
     );
-    Figure {
+    let figure = Figure {
         name: "Delay p99, median of seconds",
-        values: if any {
-            vec![("to trunk", value(a_to_b)), ("to vendor", value(b_to_a))]
-        } else {
-            Vec::new()
-        },
+        key: "delay_ms_p99_median",
         unit: "ms",
-        measured_by: if any {
-            format!("{of_windows}: {}", found.counted_windows())
-        } else {
-            of_windows
-        },
-        why_not: (!any).then(|| found.counted_windows()),
         ..Figure::empty()
-    }
-    .below(worst, targets::DELAY_MS_P99_MAX)
+    };
+    shown(report, figure, values, &measured_by).below(worst, targets::DELAY_MS_P99_MAX)
 }
 
 fn plain(
@@ -390,13 +380,23 @@ fn shown(
     measured_by: &str,
 ) -> Figure {
     let why_not = values.is_none().then(|| {
-        reason(&report.not_shown, figure.key).unwrap_or_else(|| "not measured".to_owned())
+        not_shown::reason(&report.not_shown, figure.key)
+            .unwrap_or_else(|| unseen(report, figure.key))
     });
     Figure {
         values: values.unwrap_or_default(),
         measured_by: measured_by.to_owned(),
         why_not,
         ..figure
+    }
+}
+
+/// Why there is nothing where nothing was refused.
+fn unseen(report: &Report, key: &str) -> String {
+    if report.is_echo() && key.ends_with("a_to_b") {
+        "an echo is heard there and back only".to_owned()
+    } else {
+        "not measured".to_owned()
     }
 }
 
@@ -487,10 +487,9 @@ mod tests {
             find(&groups, "CPU of a call").target.as_ref().unwrap().met,
             None
         );
-        assert!(
-            why("Delay p99, median of seconds")
-                .unwrap()
-                .starts_with("0 of 0 steady windows")
+        assert_eq!(
+            why("Delay p99, median of seconds"),
+            why("Delay, vendor to trunk")
         );
     }
 

@@ -13,6 +13,7 @@ pub mod host;
 pub mod html;
 pub mod judges;
 pub mod media;
+pub mod not_shown;
 pub mod number;
 pub mod observer;
 pub mod progress;

@@ -17,6 +17,9 @@ pub struct Report {
     pub setup_failed: u64,
     /// Calls of which both directions passed the judge.
     pub audio_ok: u64,
+    /// Calls that were judged: all that were set up, unless fewer were asked for.
+    #[serde(default)]
+    pub audio_judged: u64,
     /// From the first TCP packet to ANSWER with media connected, in ms.
     pub setup_ms: Option<Quantiles>,
     /// From the generator's send of a frame to the kernel's receipt of the packet that carries it, in ms.
@@ -299,6 +302,13 @@ pub struct CompareSample {
     pub steal_pct: f64,
     /// In ms.
     pub generator_late_ms_p99: f64,
+}
+
+impl Report {
+    /// The far end is an echo, of which only there and back together is heard.
+    pub fn is_echo(&self) -> bool {
+        self.scenario.ends_with("echo")
+    }
 }
 
 impl<T: Copy> BothWays<T> {

@@ -55,10 +55,15 @@ pub fn good() -> Report {
         calls: 200,
         setup_ok: 200,
         audio_ok: 200,
+        audio_judged: 200,
         setup_ms: quantiles(38.4, 71.9),
         delay_ms: BothWays {
             a_to_b: quantiles(0.82, 2.9),
             b_to_a: quantiles(0.74, 3.4),
+        },
+        delay_ms_p99_median: BothWays {
+            a_to_b: Some(2.52),
+            b_to_a: Some(2.45),
         },
         loss_pct: both(Some(0.0)),
         mos: Some(MosQuantiles {
@@ -131,10 +136,15 @@ pub fn large_with_failures() -> Report {
         setup_ok: 4_871,
         setup_failed: 129,
         audio_ok: 4_862,
+        audio_judged: 4_871,
         setup_ms: quantiles(214.0, 1_843.0),
         delay_ms: BothWays {
             a_to_b: quantiles(1.92, 48.0),
             b_to_a: quantiles(1.71, 62.4),
+        },
+        delay_ms_p99_median: BothWays {
+            a_to_b: Some(2.6),
+            b_to_a: Some(2.64),
         },
         loss_pct: BothWays {
             a_to_b: Some(0.013),

@@ -81,6 +81,31 @@ pub fn find_max_summary(report: &FindMaxReport) -> String {
     joined(&parts)
 }
 
+/// Of one step of a search, on one line, for a view while it goes.
+pub fn step_line(step: &FindMaxStep) -> String {
+    let outcome = match &step.why_not {
+        _ if step.passed => "passed".to_owned(),
+        Some(why_not) => format!("did not pass: {}", one_line(why_not)),
+        None => "did not pass".to_owned(),
+    };
+    let with_unit = |value: Option<f64>, unit: &str| {
+        value.map_or_else(
+            || "-".to_owned(),
+            |value| format!("{} {unit}", short(value)),
+        )
+    };
+    format!(
+        "{}: {outcome}; p99 delay {} to trunk, {} to vendor, loss {} and {}, {}, gateway CPU {}",
+        calls(step.calls),
+        with_unit(step.delay_ms.a_to_b.map(|delay| delay.p99), "ms"),
+        with_unit(step.delay_ms.b_to_a.map(|delay| delay.p99), "ms"),
+        with_unit(step.loss_pct.a_to_b, "%"),
+        with_unit(step.loss_pct.b_to_a, "%"),
+        with_unit(step.cpu_ms_per_call_s, "ms per call and s"),
+        with_unit(step.gateway_cpu_pct, "%"),
+    )
+}
+
 /// Of a comparison.
 pub fn compare_summary(report: &CompareReport) -> String {
     let rival = one_line(&report.rival);

@@ -44,7 +44,7 @@ Read this first
 const NOTHING_MEASURED: &str = r#"browser-echo, 20 calls: FAILED
 
   FAIL   calls set up     0 of 20
-  FAIL   audio passed     0 of 20
+  -      audio passed     not judged
   -      packets lost     not shown
   ok     events missing   0
   ok     objects leaked   0
@@ -61,7 +61,7 @@ Not shown
 
   Delay, vendor to trunk            not shown   the generator was late (p99 48.2 ms), which would be counted as delay of the gateway
   Delay, trunk to vendor            not shown   the generator was late (p99 48.2 ms), which would be counted as delay of the gateway
-  Delay p99, median of seconds      not shown   0 of 0 steady windows count; generator late in 0, CPU stolen in 0
+  Delay p99, median of seconds      not shown   the generator was late (p99 48.2 ms), which would be counted as delay of the gateway
   Loss, vendor to trunk             not shown   no call had media both ways
   Loss, trunk to vendor             not shown   no call had media both ways
   Estimated MOS                     not shown   not measured
@@ -202,6 +202,20 @@ fn a_search() {
     assert!(
         text.starts_with(", the most calls: NOT SHOWN, no limit was found\n"),
         "{text}"
+    );
+}
+
+#[test]
+fn a_step_on_one_line() {
+    let steps = samples::find_max().steps;
+    assert_eq!(
+        step_line(&steps[0]),
+        "50 calls: passed; p99 delay 1.2 ms to trunk, 1.44 ms to vendor, loss 0 % and 0 %, 3.34 ms per call and s, \
+         gateway CPU 15 %"
+    );
+    assert!(
+        step_line(&steps[5])
+            .starts_with("350 calls: did not pass: p99 delay 28.8 ms; p99 delay 24 ms to trunk")
     );
 }
 

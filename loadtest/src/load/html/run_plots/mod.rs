@@ -7,7 +7,7 @@ mod setup;
 mod sound;
 
 use super::plot::{Colour, Heading, Limit, LinePlot, Series};
-use crate::load::figures::reason;
+use crate::load::not_shown::reason;
 use crate::load::number::short;
 use crate::load::report::{A_TO_B, Report, Window};
 
