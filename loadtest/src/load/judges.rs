@@ -122,7 +122,7 @@ impl Judges {
         }));
     }
 
-    /// Judges a call, unless [`WAITING_MAX`] wait already: then it counts as one that did not pass.
+    /// Judges a call, unless `WAITING_MAX` wait already: then it counts as one that did not pass.
     pub fn judge(
         &mut self,
         number: CallNumber,
