@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use loadtest::gateway::Gateway;
 use loadtest::load::admin::Admin;
+use loadtest::load::impaired::Impairment;
 use loadtest::load::observer::Sample;
 use loadtest::load::report::Report;
 use loadtest::load::run::{self, RunPlan, Target, WARM_UP_CALLS};
@@ -16,6 +17,7 @@ use loadtest::load::scenario::{FarEnd, Scenario};
 use loadtest::load::signalling::Endpoint;
 use loadtest::load::spawn::{self, SpawnPlan};
 use loadtest::load::token::TokenSigner;
+use loadtest::load::verdict::{Outcome, Verdict};
 use loadtest::load::{host, html, summary};
 use loadtest::signalling::{Trust, client_config};
 
@@ -151,6 +153,10 @@ pub(super) struct RunArguments {
         help_heading = "Calls"
     )]
     call_duration: Option<f64>,
+    /// A bad network for the media of the vendor's side, both ways: loss, reorder, duplicate in %, delay, jitter in ms, rate in
+    /// kbit/s, such as loss=5,jitter=30; 100 calls at most
+    #[arg(long, value_name = "PROFILE", help_heading = "Calls")]
+    impairment: Option<Impairment>,
     /// So much of each call is judged
     #[arg(
         long,
@@ -176,6 +182,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<bool, Box<dyn Error>> {
             .transpose()?,
         judged: seconds("--judged", arguments.judged)?,
         judge_every: arguments.judge_every,
+        impairment: arguments.impairment.clone(),
         ..target.plan(arguments.calls, arguments.setup_rate, duration)
     };
     let view = LiveView::start(target.quiet, &plan);
@@ -187,7 +194,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<bool, Box<dyn Error>> {
         fs::write(file, html::page(&report))?;
     }
     print!("{}", summary::summary(&report));
-    Ok(passed(&report, arguments))
+    Ok(Verdict::of(&report).outcome() != Outcome::Failed)
 }
 
 /// One run against the target, shown as it goes; `shards_lines` are for a spawned gateway besides the user's own.
@@ -208,17 +215,6 @@ pub(super) fn measure(
     Ok(report?)
 }
 
-fn passed(report: &Report, arguments: &RunArguments) -> bool {
-    let judged = match arguments.judge_every {
-        0 => 0,
-        every => report.calls / u64::from(every),
-    };
-    report.setup_ok == report.calls
-        && report.audio_ok >= judged
-        && report.events_missing == 0
-        && report.leaked == 0
-}
-
 impl TargetArguments {
     /// So many calls that are up for so long; all else by default.
     pub(super) fn plan(&self, calls: u32, setups_per_s: f64, duration: Duration) -> RunPlan {
@@ -232,6 +228,7 @@ impl TargetArguments {
             seed: self.seed,
             judged: duration,
             judge_every: 1,
+            impairment: None,
             load_cores: self.load_cores.clone(),
             local_ip: self.local_ip,
             warm_up_calls: WARM_UP_CALLS,

@@ -73,6 +73,7 @@ pub fn report(plan: &RunPlan, found: &Found) -> Report {
         setup_failed: count(found, |outcome| outcome.setup.is_none()),
         audio_ok: passed(found),
         audio_judged: found.verdicts.len() as u64,
+        impairment: plan.impairment.as_ref().map(ToString::to_string),
         setup_ms: quantiles(setup_totals_ms(found)),
         mos: mos(found),
         codec_a: found.standard.codec_a.name().to_owned(),

@@ -11,10 +11,12 @@ use server::call::EventType;
 use tungstenite::Message;
 
 use super::call::{CallClocks, CallFailure, CallNumber, Stage, StageTimes, Stopwatch};
+use super::impaired::Impairment;
 use super::media::{Consent, Direction, EncodedSpeech, Leg, LegPlan, LegRecord, MediaThreads};
 use super::signalling::{Endpoint, OpenError, Socket};
 use super::token::TokenSigner;
 use super::webrtc::{Client, Identity, RemoteAnswer};
+use crate::impairment::ImpairmentRelay;
 use crate::media::AudioCodec;
 use crate::signalling::{ClientMessage, ServerMessage};
 
@@ -51,12 +53,18 @@ pub struct BrowserCaller {
     pub media: Arc<MediaThreads>,
     /// So much of each call is kept for the judge.
     pub record: Duration,
+    /// What is done to its media.
+    pub impairment: Option<Impairment>,
+    /// Of the impairments' dice; the call's number is added.
+    pub seed: u64,
 }
 
 /// A call that is up.
 pub struct BrowserCall {
     socket: Socket,
     leg: Leg,
+    /// Its media goes through it.
+    _relay: Option<ImpairmentRelay>,
     /// The gateway's name of it.
     pub call_sid: String,
     /// Its set-up.
@@ -103,8 +111,16 @@ impl BrowserCaller {
             _ => None,
         })
         .await?;
-        let answer = RemoteAnswer::parse(&sdp, self.codec)
+        let mut answer = RemoteAnswer::parse(&sdp, self.codec)
             .map_err(|error| failed(Stage::Negotiate, &error))?;
+        let relay = match &self.impairment {
+            Some(impairment) => {
+                let seed = self.seed + u64::from(number.0);
+                let relay = impairment.relay(&mut answer, seed);
+                Some(relay.map_err(|error| failed(Stage::Negotiate, &error))?)
+            }
+            None => None,
+        };
         watch.lap(Stage::Negotiate);
 
         let connected = client
@@ -156,6 +172,7 @@ impl BrowserCaller {
         Ok(BrowserCall {
             socket,
             leg,
+            _relay: relay,
             call_sid,
             setup: watch.times,
         })

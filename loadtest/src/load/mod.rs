@@ -11,6 +11,7 @@ pub mod figures;
 pub mod find_max;
 pub mod host;
 pub mod html;
+pub mod impaired;
 pub mod judges;
 pub mod media;
 pub mod not_shown;

@@ -20,6 +20,9 @@ pub struct Report {
     /// Calls that were judged: all that were set up, unless fewer were asked for.
     #[serde(default)]
     pub audio_judged: u64,
+    /// What a relay did to the media of the vendor's side on purpose.
+    #[serde(default)]
+    pub impairment: Option<String>,
     /// From the first TCP packet to ANSWER with media connected, in ms.
     pub setup_ms: Option<Quantiles>,
     /// From the generator's send of a frame to the kernel's receipt of the packet that carries it, in ms.

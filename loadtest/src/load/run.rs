@@ -19,6 +19,7 @@ use super::assemble::{self, Found, Times};
 use super::browser::BrowserCaller;
 use super::call::{CallClocks, CallFailure, CallNumber, CallOutcome};
 use super::host;
+use super::impaired::Impairment;
 use super::judges::{Judges, Standard};
 use super::media::{EncodedSpeech, FrameClock, LegRecord, MediaThreads};
 use super::observer::{Counters, Observer, Sample};
@@ -28,6 +29,7 @@ use super::signalling::Endpoint;
 use super::sip_answerer::{Answerer, AnswererConfig};
 use super::token::TokenSigner;
 use super::webrtc::{ConnectError, Identity};
+use crate::judge::Bar;
 use crate::media::MediaError;
 use crate::speech;
 
@@ -43,6 +45,8 @@ const BYE_WITHIN: Duration = Duration::from_secs(10);
 const HANG_UP_SPEED: f64 = 4.0;
 /// Grid positions of a frame, 500 us each.
 const PHASES: u32 = 40;
+/// Calls with a relay: it has threads of its own.
+const IMPAIRED_CALLS_MAX: u32 = 100;
 /// A warm-up call lasts so long.
 const WARM_UP_LASTS: Duration = Duration::from_secs(1);
 
@@ -65,8 +69,10 @@ pub struct RunPlan {
     pub seed: u64,
     /// So much of each call is judged.
     pub judged: Duration,
-    /// Every so manieth call is judged.
+    /// Every so manieth call is judged; 0: none.
     pub judge_every: u32,
+    /// What is done to the media of the vendor's side.
+    pub impairment: Option<Impairment>,
     /// Cores of the media threads.
     pub load_cores: Vec<usize>,
     /// Where our sockets are bound.
@@ -114,6 +120,11 @@ pub enum RunError {
     /// The gateway could not be started or reached.
     #[error("{0}")]
     Target(String),
+    /// A relay of its own for each call is too much for many.
+    #[error(
+        "{0} calls are too many for --impairment: it takes {IMPAIRED_CALLS_MAX} at most, as each has a relay of its own"
+    )]
+    TooManyImpaired(u32),
     /// Not one of the warm-up calls came about.
     #[error("the first call failed: {0}")]
     FirstCall(String),
@@ -129,6 +140,9 @@ pub fn run(
     on_sample: impl FnMut(&Sample, Option<&Sample>) + Send + 'static,
     on_phase: impl Fn(&str),
 ) -> Result<Report, RunError> {
+    if plan.impairment.is_some() && plan.calls > IMPAIRED_CALLS_MAX {
+        return Err(RunError::TooManyImpaired(plan.calls));
+    }
     let began = Instant::now();
     // The subscription is a file descriptor of the gateway's, so it is there before they are counted.
     let events = EventReader::start(&target.admin)?;
@@ -149,7 +163,10 @@ pub fn run(
         },
         codec_a: plan.scenario.codec_a(),
         codec_b: plan.scenario.codec_b(),
-        bar: plan.scenario.bar(),
+        bar: match &plan.impairment {
+            Some(_) => Bar::Loss5,
+            None => plan.scenario.bar(),
+        },
     };
     let admin = target.admin.clone();
     let observer = Observer::start(
@@ -252,6 +269,8 @@ impl Calls {
             number_prefix: "+1555".to_owned(),
             media,
             record: plan.judged,
+            impairment: plan.impairment.clone(),
+            seed: plan.seed,
         };
         Ok(Self {
             caller,
@@ -480,7 +499,8 @@ fn take_outcomes(
     outcomes: &mut Vec<CallOutcome>,
 ) {
     for mut outcome in calls.outcomes.borrow_mut().drain(..) {
-        let chosen = outcome.number.0.is_multiple_of(plan.judge_every.max(1));
+        // Nothing but 0 is a multiple of 0, and the first call is a warm-up's where there is one.
+        let chosen = plan.judge_every > 0 && outcome.number.0.is_multiple_of(plan.judge_every);
         let at_vendor = with_packets(&mut outcome.at_vendor);
         let at_trunk = with_packets(&mut outcome.at_trunk);
         if outcome.setup.is_some() && chosen {
