@@ -18,6 +18,8 @@ pub struct Histogram {
     pub x_label: String,
     /// Such as `calls`.
     pub y_label: String,
+    /// Values that differ by less are shown side by side on an axis of this length, not pulled apart.
+    pub span_min: f64,
     /// Outlines over one another.
     pub series: Vec<HistogramSeries>,
     /// What the values are held against.
@@ -54,6 +56,7 @@ impl Histogram {
             all().fold(f64::MAX, f64::min),
             all().fold(f64::MIN, f64::max),
         );
+        let from = from.min(to - self.span_min);
         let x = Scale::linear(from, to, X_TICKS_MAX);
         // Bars are parts of the ticks' distance, so that they begin and end at round numbers.
         let bars = (x.ticks.len() - 1).max(1) * (BARS_MAX / (x.ticks.len() - 1).max(1)).max(1);
@@ -177,7 +180,7 @@ pub fn later_than(buckets: &[Bucket]) -> Vec<(f64, Option<f64>)> {
     points
 }
 
-/// For each value, the share of values up to it, in percent.
+/// The share of values up to a value, in percent, in steps: each value lifts it at once.
 pub fn share_up_to(values: &[f64]) -> Vec<(f64, Option<f64>)> {
     let mut sorted: Vec<f64> = values
         .iter()
@@ -185,19 +188,11 @@ pub fn share_up_to(values: &[f64]) -> Vec<(f64, Option<f64>)> {
         .filter(|value| value.is_finite())
         .collect();
     sorted.sort_by(f64::total_cmp);
-    let total = sorted.len() as f64;
-    let mut points: Vec<(f64, Option<f64>)> = sorted
-        .first()
-        .map(|first| (*first, Some(0.0)))
-        .into_iter()
-        .collect();
-    points.extend(
-        sorted
-            .iter()
-            .enumerate()
-            .map(|(at, value)| (*value, Some((at + 1) as f64 * 100.0 / total))),
-    );
-    points
+    let share = |count: usize| Some(count as f64 * 100.0 / sorted.len() as f64);
+    let steps = sorted.iter().enumerate();
+    steps
+        .flat_map(|(at, value)| [(*value, share(at)), (*value, share(at + 1))])
+        .collect()
 }
 
 #[cfg(test)]
@@ -246,6 +241,17 @@ mod tests {
     }
 
     #[test]
+    fn values_that_hardly_differ_are_not_pulled_apart() {
+        let mut close = histogram(vec![4.327_01, 4.327_16]);
+        close.span_min = 0.1;
+        let html = close.html();
+        assert!(
+            html.contains(">4.30</text>") && !html.contains(">4.3270"),
+            "{html}"
+        );
+    }
+
+    #[test]
     fn the_tail_of_packets() {
         let bucket = |up_to, count| Bucket { up_to, count };
         let buckets = [
@@ -275,7 +281,12 @@ mod tests {
         let points = share_up_to(&[3.0, f64::NAN, 1.0]);
         assert_eq!(
             points,
-            [(1.0, Some(0.0)), (1.0, Some(50.0)), (3.0, Some(100.0))]
+            [
+                (1.0, Some(0.0)),
+                (1.0, Some(50.0)),
+                (3.0, Some(50.0)),
+                (3.0, Some(100.0))
+            ]
         );
         assert!(share_up_to(&[]).is_empty());
     }

@@ -80,7 +80,7 @@ fn cost(report: &Report) -> String {
         ),
     ];
     let group = |(name, value, target, unit): &(&str, Option<f64>, f64, &str)| match value {
-        Some(value) => format!("{name} {} of {} {unit}", short(*value), short(*target)),
+        Some(value) => format!("{name}: {} of {} {unit}", short(*value), short(*target)),
         None => (*name).to_owned(),
     };
     let share = |value: Option<f64>, target: f64| value.map(|value| value * 100.0 / target);

@@ -66,6 +66,7 @@ fn match_score(report: &Report) -> String {
             "match",
         ),
         x_label: "match".to_owned(),
+        span_min: 0.05,
         y_label: "calls".to_owned(),
         series: both_ways(&report.details.match_score),
         limits: report
@@ -91,6 +92,7 @@ fn snr(report: &Report) -> String {
     Histogram {
         heading,
         x_label: "SNR, dB".to_owned(),
+        span_min: 2.0,
         y_label: "calls".to_owned(),
         series: both_ways(&report.details.snr_db),
         limits: report
@@ -112,6 +114,7 @@ fn mos(report: &Report) -> String {
             "mos",
         ),
         x_label: "MOS".to_owned(),
+        span_min: 0.1,
         y_label: "calls".to_owned(),
         series: vec![HistogramSeries {
             name: "calls".to_owned(),
