@@ -14,6 +14,35 @@ const SLOTS: u64 = 4096;
 /// End of a list.
 const NONE: u32 = u32::MAX;
 
+/// What an owner of a key knows of its timers on the wheel: the two earliest. It keeps them few. A timer can't be taken back: when
+/// the deadline was put forward, the later one still fires. Were each of those answered with a new one, they would never get
+/// fewer, and would grow with time.
+#[derive(Debug, Default)]
+pub struct Alarm {
+    earliest: Option<Instant>,
+    /// Pending too, not before `earliest`.
+    later: Option<Instant>,
+}
+
+impl Alarm {
+    /// `key` is to fire at `due`, unless it fires before that anyway.
+    pub fn set<K: Copy>(&mut self, wheel: &mut TimerWheel<K>, due: Instant, key: K) {
+        if self.earliest.is_none_or(|earliest| due < earliest) {
+            self.later = self.earliest.replace(due).or(self.later);
+            wheel.schedule(due, key);
+        }
+    }
+
+    /// The key fired. False: nothing is due, it was put off or forgotten. True: do what is due, then set it again.
+    pub fn fired(&mut self, now: Instant) -> bool {
+        let is_due = self.earliest.is_some_and(|earliest| earliest <= now);
+        if is_due {
+            self.earliest = self.later.take();
+        }
+        is_due
+    }
+}
+
 /// Pending timers with keys of type `K`.
 #[derive(Debug)]
 pub struct TimerWheel<K: Copy> {
@@ -48,6 +77,12 @@ impl<K: Copy> TimerWheel<K> {
             free: NONE,
             len: 0,
         }
+    }
+
+    /// Makes room for so many pending timers in all, so that scheduling them allocates nothing.
+    pub fn reserve(&mut self, timers: usize) {
+        let stored = self.timers.len();
+        self.timers.reserve(timers.saturating_sub(stored));
     }
 
     /// `key` is due at `at`; a time in the past is due at the next tick. The same key may be pending many times.
@@ -189,6 +224,35 @@ mod tests {
             wheel.expire(start + MS * round, |_| ());
         }
         assert!(wheel.timers.len() < 30, "{}", wheel.timers.len());
+    }
+
+    /// A deadline that is now near, now far, as of somebody who hears packets.
+    #[test]
+    fn an_alarm_that_is_put_forward_again_and_again_stays_cheap() {
+        let start = Instant::now();
+        let mut wheel = TimerWheel::new(start, MS);
+        let mut alarm = Alarm::default();
+        let (mut far, mut fired, mut spurious) = (start + MS * 1_000, 0, 0);
+        for now in (0..60_000).map(|ms| start + MS * ms) {
+            let mut due = Vec::new();
+            wheel.expire(now, |key| due.push(key));
+            for key in due {
+                if alarm.fired(now) {
+                    fired += 1;
+                    if far <= now {
+                        far = now + MS * 1_000;
+                    }
+                } else {
+                    spurious += 1;
+                }
+                alarm.set(&mut wheel, far, key);
+            }
+            // A packet wants an answer within 100 ms.
+            alarm.set(&mut wheel, far.min(now + MS * 100), 7);
+            assert!(wheel.len() <= 3, "{} timers", wheel.len());
+        }
+        assert!((590..=700).contains(&fired), "{fired}");
+        assert!(spurious <= 70, "{spurious} for nothing");
     }
 
     #[derive(Debug, Clone)]

@@ -212,6 +212,7 @@ impl Switch {
         let mut call = Call::new(now, machine, vendor, side, slots.answer, slots.end);
         call.stages.admitted_in = Some(now.saturating_duration_since(asked));
         let call = CallKey(self.calls.insert(call));
+        self.reserve_timers();
         self.register_trunk_sockets(call);
         self.calls_by_sid.insert(call_sid, call);
         if let Some(session) = self.sessions.get_mut(key.0) {

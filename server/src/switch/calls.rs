@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use shards::guard;
 use shards::ring::{Full, Reservation};
+use shards::wheel::Alarm;
 use smallvec::SmallVec;
 use tracing::{error, info};
 
@@ -105,7 +106,7 @@ pub(super) struct Call {
     pub(super) flows_since: Option<Instant>,
     next_check: Instant,
     pub(super) checks: u32,
-    armed: Option<Instant>,
+    alarm: Alarm,
 }
 
 /// The ways in which a page holds its call. They are apart: an offer that restarts ICE takes back no hold that was asked for.
@@ -248,7 +249,9 @@ impl Switch {
         let Some(call) = self.calls.get_mut(key.0) else {
             return;
         };
-        call.armed = None;
+        if !call.alarm.fired(now) {
+            return;
+        }
         if call.answer_by.is_some_and(|by| by <= now) {
             let hang_up = call.not_answered();
             return self.end_call(now, key, hang_up);
@@ -291,10 +294,7 @@ impl Switch {
         let Some(due) = due.into_iter().flatten().min() else {
             return;
         };
-        if call.armed.is_none_or(|armed| due < armed) {
-            call.armed = Some(due);
-            self.wheel.schedule(due, Timer::Call(key));
-        }
+        call.alarm.set(&mut self.wheel, due, Timer::Call(key));
     }
 
     /// HOLD or RESUME to the session and to the control thread. Those that a full ring keeps back coalesce: a RESUME
@@ -365,7 +365,7 @@ impl Call {
             flows_since: None,
             next_check: now + CHECK_EVERY,
             checks: 0,
-            armed: None,
+            alarm: Alarm::default(),
         }
     }
 

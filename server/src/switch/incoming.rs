@@ -115,6 +115,7 @@ impl Switch {
             None => Acceptance::Accepted,
         };
         let key = CallKey(self.calls.insert(new));
+        self.reserve_timers();
         self.register_trunk_sockets(key);
         self.calls_by_sid.insert(call_sid, key);
         if let Some(session) = session {

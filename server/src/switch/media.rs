@@ -1,23 +1,25 @@
 //! A packet's way on its shard: socket -> WebRTC peer -> bridge -> trunk leg -> socket, and the mirror image.
 //!
-//! No allocation per packet: datagrams are changed where they were received, payloads are written into one buffer of
-//! the shard, datagrams that leave into the batch.
+//! No allocation per packet: datagrams are changed where they were received. What lies between two sockets is
+//! [`super::media_path`]'s.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::mailbox::SessionEvent;
-use super::trunk_media::{TrunkLeg, TrunkPort};
-use super::{CallKey, DATAGRAM_BYTES_MAX, SessionKey, Switch};
 use tracing::debug;
 
-use crate::bridge::Output;
+use super::demux::Demux;
+use super::mailbox::SessionEvent;
+use super::media_path::{DigitFor, MediaPath, PathEnd, Wire};
+use super::trunk_media::{MediaSockets, TrunkLeg, TrunkPort};
+use super::vendor_side::VendorSide;
+use super::webrtc_port::WebRtcPort;
+use super::{CallKey, SessionKey, Switch};
 use crate::call::q850::Q850Cause;
 use crate::call::rings::ToControl;
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::id::LegId;
-use crate::metrics::DropReason;
-use crate::rtp::{MediaPacket, Ssrc};
+use crate::metrics::{DropReason, ShardMetrics};
 use crate::trunk::TrunkReceived;
 use crate::webrtc::{PeerEvent, Received};
 
@@ -113,95 +115,61 @@ impl Switch {
 
     /// Moves what the bridge has ready to where it goes, until it has nothing more.
     pub(super) fn pump(&mut self, now: Instant, key: CallKey) {
-        let Some(call) = self.calls.get_mut(key.0) else {
-            return;
-        };
-        let Some(bridge) = call.bridge.as_mut() else {
-            return;
-        };
-        while let Some((to, output)) = bridge.poll_output(&mut self.payload) {
-            let (marker, payload_type, sequence_number, timestamp, payload_len) = match output {
-                Output::Packet {
-                    kind: _,
-                    marker,
-                    payload_type,
-                    sequence_number,
-                    timestamp,
-                    payload_len,
-                } => (
-                    marker,
-                    payload_type,
-                    sequence_number,
-                    timestamp,
-                    payload_len,
-                ),
-                Output::Digit { digit, duration_ms } if to == LegId::VENDOR => {
-                    let session = call.vendor.session();
-                    if let Some(session) = session.and_then(|key| self.sessions.get(key.0)) {
-                        session.tell(SessionEvent::Digit { digit, duration_ms });
-                    }
-                    continue;
-                }
-                Output::Digit { digit, duration_ms } if call.trunk.signals_digits() => {
-                    self.to_control.tell(ToControl::TrunkDigits {
-                        call_sid: call.machine.identity().call_sid,
-                        digits: digit.to_string(),
-                        duration_ms,
-                    });
-                    continue;
-                }
-                // The far end hears the caller's digits as RFC 4733 events, or as tones.
-                Output::Digit { .. } => continue,
-            };
-            let payload = self.payload.get(..payload_len).unwrap_or_default();
-            let is_reflected = match to {
-                LegId::VENDOR => call.vendor.is_echo(),
-                _ => call.trunk.is_echo(),
-            };
-            if is_reflected {
-                let packet = MediaPacket {
-                    marker,
-                    payload_type,
-                    sequence_number,
-                    timestamp,
-                    ssrc: ECHO_SSRC,
-                    payload,
-                };
-                bridge.handle_packet(to, now, &packet);
-            } else if to == LegId::VENDOR {
-                let session = call.vendor.session();
-                let peer = session
-                    .and_then(|key| self.sessions.get_mut(key.0))
-                    .and_then(|session| session.peer.as_mut());
-                let Some(peer) = peer else { continue };
-                let mut datagram = [0; DATAGRAM_BYTES_MAX];
-                let sent = peer.write_rtp(
-                    now,
-                    marker,
-                    payload_type,
-                    sequence_number,
-                    timestamp,
-                    payload,
-                    &mut datagram,
-                );
-                if let Some((len, remote)) = sent {
-                    let local = self.demux.local_for(remote);
-                    self.port.send(local, remote, &datagram[..len]);
-                }
-            } else {
-                let ssrc = Ssrc::default();
-                let packet = MediaPacket {
-                    marker,
-                    payload_type,
-                    sequence_number,
-                    timestamp,
-                    ssrc,
-                    payload,
-                };
-                if call.trunk.send_rtp(now, &packet, &self.metrics) {
-                    call.stages.media_to_trunk.get_or_insert(now);
-                }
+        while let Some(digit) = self.pump_to_digit(now, key) {
+            self.tell_digit(key, digit);
+        }
+    }
+
+    fn pump_to_digit(&mut self, now: Instant, key: CallKey) -> Option<DigitFor> {
+        let call = self.calls.get_mut(key.0)?;
+        let vendor = match &call.vendor {
+            VendorSide::Session(session) => {
+                let session = self.sessions.get_mut(session.0);
+                let peer = session.and_then(|session| session.peer.as_deref_mut());
+                peer.map_or(PathEnd::None, PathEnd::Peer)
             }
+            VendorSide::Echo(_) => PathEnd::Echo,
+            VendorSide::Player(_) => PathEnd::None,
+        };
+        let (trunk, sockets) = call.trunk.path_end();
+        let mut wire = SocketWire {
+            demux: &self.demux,
+            port: &mut self.port,
+            sockets,
+            metrics: &self.metrics,
+            sent_to_trunk: false,
+        };
+        let mut path = MediaPath {
+            bridge: call.bridge.as_mut()?,
+            vendor,
+            trunk,
+        };
+        let digit = path.pump(now, &mut self.buffers, &mut wire);
+        if wire.sent_to_trunk {
+            call.stages.media_to_trunk.get_or_insert(now);
+        }
+        digit
+    }
+
+    /// The far end hears the caller's digits as RFC 4733 events or as tones, unless the trunk wants them by signalling.
+    fn tell_digit(&mut self, key: CallKey, digit: DigitFor) {
+        let Some(call) = self.calls.get(key.0) else {
+            return;
+        };
+        let DigitFor {
+            leg,
+            digit,
+            duration_ms,
+        } = digit;
+        if leg == LegId::VENDOR {
+            let session = call.vendor.session();
+            self.tell(session, SessionEvent::Digit { digit, duration_ms });
+        } else if call.trunk.signals_digits() {
+            self.to_control.tell(ToControl::TrunkDigits {
+                call_sid: call.machine.identity().call_sid,
+                digits: digit.to_string(),
+                duration_ms,
+            });
         }
     }
 
@@ -228,8 +196,8 @@ impl Switch {
         else {
             return;
         };
-        let mut datagram = [0; DATAGRAM_BYTES_MAX];
-        while let Some((len, remote)) = peer.poll_transmit(now, &mut datagram) {
+        let datagram = &mut self.buffers.datagram;
+        while let Some((len, remote)) = peer.poll_transmit(now, datagram) {
             let local = match checked_on {
                 Some(way) if way.remote == remote => way.local,
                 _ => self.demux.local_for(remote),
@@ -289,5 +257,29 @@ impl Switch {
     }
 }
 
-/// The source of reflected and of played packets, as the bridge sees it.
-pub(super) const ECHO_SSRC: Ssrc = Ssrc(0xec40);
+/// The shard's sockets.
+struct SocketWire<'a> {
+    demux: &'a Demux,
+    port: &'a mut WebRtcPort,
+    sockets: Option<&'a MediaSockets>,
+    metrics: &'a ShardMetrics,
+    sent_to_trunk: bool,
+}
+
+impl Wire for SocketWire<'_> {
+    fn send_to_peer(&mut self, remote: SocketAddr, datagram: &[u8]) {
+        let local = self.demux.local_for(remote);
+        self.port.send(local, remote, datagram);
+    }
+
+    fn send_to_trunk(&mut self, remote: SocketAddr, datagram: &[u8]) {
+        if let Some(sockets) = self.sockets {
+            sockets.send_rtp(datagram, remote, self.metrics);
+            self.sent_to_trunk = true;
+        }
+    }
+
+    fn dropped(&mut self, reason: DropReason) {
+        self.metrics.dropped(reason);
+    }
+}

@@ -1,7 +1,8 @@
 //! The switch: one per shard. It owns the shard's sessions, calls and media sockets, and the clock that drives them.
 //!
 //! * [`turn`] is the media loop: once a tick it drains the sockets, lets the timers fire and sends what came of it.
-//! * `media` is a packet's way: socket -> WebRTC peer -> bridge -> trunk leg -> socket, and back.
+//! * `media` is a packet's way: socket -> WebRTC peer -> bridge -> trunk leg -> socket, and back; [`media_path`] what of it
+//!   needs no socket.
 //! * `calls` is a call's life: dial or incoming, answer, hold, end. Exactly one final event per call, whatever happens.
 //! * `death` is what a panic ends: one call, or the shard.
 //! * `admission` is whether the shard has room for another call, `cpu_pressure` whether it has CPU for better Opus.
@@ -12,6 +13,7 @@
 
 pub mod demux;
 pub mod mailbox;
+pub mod media_path;
 pub mod turn;
 
 mod accounts;
@@ -67,14 +69,16 @@ use control_line::ControlLine;
 use cpu_pressure::CpuPressure;
 use demux::Demux;
 use media::Way;
+use media_path::PacketBuffers;
 use sessions::Session;
 use trunk_media::TrunkPorts;
 use webrtc_port::WebRtcPort;
 
 /// The longest datagram that we take or make: more than any path MTU that carries voice.
 pub const DATAGRAM_BYTES_MAX: usize = 2048;
-/// The longest audio payload: 120 ms of L16 at 16 kHz would not fit a datagram; this does.
-const PAYLOAD_BYTES_MAX: usize = 1500;
+
+/// Timers that a session or a call has on the wheel, with those that fire for nothing.
+const TIMERS_PER_OWNER: usize = 3;
 
 /// A signalling session of this shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -139,8 +143,8 @@ pub struct Switch {
     bridged_calls: usize,
     trunk_sockets: SocketSet,
     trunk_ports: TrunkPorts,
-    /// Where bridges write payloads; one buffer for all.
-    payload: Box<[u8]>,
+    /// Where bridges write payloads and legs datagrams; one pair for all.
+    buffers: PacketBuffers,
     /// Whether our Opus encoders must save CPU.
     cpu_pressure: CpuPressure,
     /// Whether there is room for another call.
@@ -203,7 +207,7 @@ impl SwitchHandle {
             bridged_calls: 0,
             trunk_sockets: SocketSet::new()?,
             trunk_ports: TrunkPorts::new(shard, shards),
-            payload: vec![0; PAYLOAD_BYTES_MAX].into_boxed_slice(),
+            buffers: PacketBuffers::default(),
             cpu_pressure: CpuPressure::default(),
             admission: Admission::new(admission_limits(&shards_config)),
             due: Vec::new(),
@@ -301,6 +305,12 @@ impl Switch {
             }
             None => Ok(()),
         }
+    }
+
+    /// Timers of what lives allocate nothing.
+    fn reserve_timers(&mut self) {
+        let owners = self.sessions.len() + self.calls.len();
+        self.wheel.reserve(owners * TIMERS_PER_OWNER);
     }
 
     /// Tells the gauges what lives here now.

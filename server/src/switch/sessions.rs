@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use shards::wheel::Alarm;
 use tracing::debug;
 
 use super::calls::{Acceptance, HangUp};
@@ -76,8 +77,7 @@ pub(super) struct Session {
     /// When its first offer came.
     pub(super) offered: Option<Instant>,
     pub(super) media_ms: Option<u32>,
-    /// The earliest deadline that the wheel knows of.
-    armed: Option<Instant>,
+    alarm: Alarm,
 }
 
 impl Session {
@@ -107,8 +107,9 @@ impl SwitchHandle {
             authenticated_ms: None,
             offered: None,
             media_ms: None,
-            armed: None,
+            alarm: Alarm::default(),
         });
+        switch.reserve_timers();
         switch.metrics.sessions_total.increment();
         switch.publish_gauges();
         (SessionKey(key), mailbox)
@@ -397,7 +398,9 @@ impl Switch {
         let Some(session) = self.sessions.get_mut(key.0) else {
             return;
         };
-        session.armed = None;
+        if !session.alarm.fired(now) {
+            return;
+        }
         if let Some(peer) = session.peer.as_mut()
             && peer.poll_timeout().is_some_and(|due| due <= now)
         {
@@ -414,10 +417,7 @@ impl Switch {
         let Some(due) = session.peer.as_ref().and_then(|peer| peer.poll_timeout()) else {
             return;
         };
-        if session.armed.is_none_or(|armed| due < armed) {
-            session.armed = Some(due);
-            self.wheel.schedule(due, Timer::Session(key));
-        }
+        session.alarm.set(&mut self.wheel, due, Timer::Session(key));
     }
 
     /// Which trunk `request` means.

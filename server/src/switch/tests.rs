@@ -142,8 +142,7 @@ impl Shard {
     fn turn(&self) {
         let mut switch = self.handle.0.borrow_mut();
         switch.to_control.tell_waiting();
-        let mut ready = Vec::new();
-        switch.drain_trunk_sockets(&mut ready);
+        switch.drain_trunk_sockets(&mut trunk_media::TrunkInbox::default());
         switch.fire_timers();
     }
 

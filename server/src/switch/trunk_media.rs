@@ -13,6 +13,7 @@ use shards::udp::UdpSocket;
 use tracing::warn;
 
 use super::calls::HangUp;
+use super::media_path::PathEnd;
 use super::{CallKey, DATAGRAM_BYTES_MAX, Switch, entropy, ntp_now};
 use crate::bridge::{DigitTones, LegFormat, StreamFormat};
 use crate::call::TrunkMedia;
@@ -20,7 +21,7 @@ use crate::call::q850::Q850Cause;
 use crate::config::{DtmfMethod, EchoCodec, IpCidr, TrunkConfig, TrunkKind};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::metrics::{DropReason, ShardMetrics};
-use crate::rtp::{LegStatistics, MediaPacket, PayloadType, StreamDirection};
+use crate::rtp::{LegStatistics, PayloadType, StreamDirection};
 use crate::trunk::{AllocatedPort, MediaPorts, RtpLeg, RtpLegConfig, Strays};
 
 /// Ports tried before a set-up is refused, when others on this host sit on ours.
@@ -58,13 +59,30 @@ pub(super) enum TrunkPort {
     Rtcp,
 }
 
-struct MediaSockets {
+/// A call's own sockets.
+pub(super) struct MediaSockets {
     port: u16,
     /// What may still come for the call before.
     strays: Option<Strays>,
     range: (u16, u16),
     rtp: UdpSocket,
     rtcp: Option<UdpSocket>,
+}
+
+/// What the trunk sockets of a shard are read with, used again at every tick.
+#[derive(Debug)]
+pub(super) struct TrunkInbox {
+    pub(super) ready: Vec<u64>,
+    pub(super) datagram: Box<[u8]>,
+}
+
+impl Default for TrunkInbox {
+    fn default() -> Self {
+        Self {
+            ready: Vec::new(),
+            datagram: vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice(),
+        }
+    }
 }
 
 /// Who owns which port of which range on this shard.
@@ -249,40 +267,23 @@ impl TrunkSide {
         ))
     }
 
-    /// One packet to the far end; true if it left.
-    pub(super) fn send_rtp(
-        &mut self,
-        now: Instant,
-        packet: &MediaPacket<'_>,
-        metrics: &ShardMetrics,
-    ) -> bool {
-        let (TrunkLeg::Rtp(leg), Some(sockets)) = (&mut self.leg, &self.sockets) else {
-            return false;
+    /// The leg, as packets meet it, and the sockets that they leave by.
+    pub(super) fn path_end(&mut self) -> (PathEnd<'_>, Option<&MediaSockets>) {
+        let end = match &mut self.leg {
+            TrunkLeg::Rtp(leg) => PathEnd::Rtp(leg),
+            TrunkLeg::Echo(_) => PathEnd::Echo,
+            TrunkLeg::Pending => PathEnd::None,
         };
-        if !leg.direction().sends() {
-            metrics.dropped(DropReason::OnHold);
-            return false;
-        }
-        let mut datagram = [0; DATAGRAM_BYTES_MAX];
-        let written = leg.write_rtp(
-            now,
-            packet.marker,
-            packet.payload_type,
-            packet.sequence_number,
-            packet.timestamp,
-            packet.payload,
-            &mut datagram,
-        );
-        // None only for a payload that fits no datagram, which no bridge makes.
-        let Some((len, remote)) = written else {
-            metrics.dropped(DropReason::Oversized);
-            return false;
-        };
-        match sockets.rtp.send_to(&datagram[..len], remote) {
+        (end, self.sockets.as_ref())
+    }
+}
+
+impl MediaSockets {
+    pub(super) fn send_rtp(&self, datagram: &[u8], remote: SocketAddr, metrics: &ShardMetrics) {
+        match self.rtp.send_to(datagram, remote) {
             Ok(_) => metrics.trunk_packets_sent.increment(),
             Err(_) => metrics.dropped(DropReason::SendFailed),
         }
-        true
     }
 }
 
@@ -399,10 +400,9 @@ impl Switch {
         }
     }
 
-    /// Takes what waits on the trunk sockets that `ready` names.
-    pub(super) fn drain_trunk_socket(&mut self, now: Instant, socket: u64) {
+    /// Takes what waits on a trunk socket, one after the other into `datagram`.
+    pub(super) fn drain_trunk_socket(&mut self, now: Instant, socket: u64, datagram: &mut [u8]) {
         let (key, port) = socket_of(socket);
-        let mut datagram = [0; DATAGRAM_BYTES_MAX];
         for _ in 0..DATAGRAMS_PER_TURN_MAX {
             let Some(sockets) = self
                 .calls
@@ -415,7 +415,7 @@ impl Switch {
                 (TrunkPort::Rtcp, Some(rtcp)) => rtcp,
                 _ => &sockets.rtp,
             };
-            let received = socket.receive_one(&mut datagram);
+            let received = socket.receive_one(datagram);
             // An error is an ICMP answer to an earlier send: the next call tells the truth.
             let Ok(Some((len, from, truncated))) = received else {
                 return;
@@ -437,8 +437,11 @@ impl Switch {
         let (TrunkLeg::Rtp(leg), Some(sockets)) = (&mut call.trunk.leg, &call.trunk.sockets) else {
             return;
         };
-        let mut datagram = [0; DATAGRAM_BYTES_MAX];
-        while let Some((len, remote)) = leg.poll_report(now, ntp_now(), &mut datagram) {
+        if leg.poll_timeout().is_none_or(|due| due > now) {
+            return;
+        }
+        let datagram = &mut self.buffers.datagram;
+        while let Some((len, remote)) = leg.poll_report(now, ntp_now(), datagram) {
             send_rtcp(sockets, leg, &datagram[..len], remote, &self.metrics);
         }
     }
@@ -451,8 +454,8 @@ impl Switch {
         if let TrunkLeg::Rtp(leg) = &mut side.leg
             && !side.ended
         {
-            let mut datagram = [0; DATAGRAM_BYTES_MAX];
-            if let Some((len, remote)) = leg.write_bye(now, ntp_now(), &mut datagram) {
+            let datagram = &mut self.buffers.datagram;
+            if let Some((len, remote)) = leg.write_bye(now, ntp_now(), datagram) {
                 send_rtcp(&sockets, leg, &datagram[..len], remote, &self.metrics);
             }
         }

@@ -16,6 +16,7 @@ use tracing::{error, info};
 use super::calls::HangUp;
 use super::mailbox::SessionEvent;
 use super::media::Way;
+use super::trunk_media::TrunkInbox;
 use super::{CallKey, DATAGRAM_BYTES_MAX, Switch, SwitchHandle, Timer};
 use crate::call::q850::Q850Cause;
 use crate::call::rings::ToShard;
@@ -47,7 +48,7 @@ pub async fn media_loop(
         )
     };
     let mut received = ReceiveBatch::new(batch_packets, DATAGRAM_BYTES_MAX);
-    let mut ready_sockets = Vec::new();
+    let mut inbox = TrunkInbox::default();
     let mut tick = Tick::new(tick_period);
     loop {
         let idle = {
@@ -87,7 +88,7 @@ pub async fn media_loop(
             switch.trap.step_on(Place::Tick, || None);
             switch.burden.carry();
         }
-        switch.drain_trunk_sockets(&mut ready_sockets);
+        switch.drain_trunk_sockets(&mut inbox);
         switch.fire_timers();
         switch.flush_now();
         drop(turn);
@@ -207,7 +208,8 @@ impl Switch {
         count == batch.capacity()
     }
 
-    pub(super) fn drain_trunk_sockets(&mut self, ready: &mut Vec<u64>) {
+    pub(super) fn drain_trunk_sockets(&mut self, inbox: &mut TrunkInbox) {
+        let TrunkInbox { ready, datagram } = inbox;
         ready.clear();
         self.trunk_sockets.ready(|socket| ready.push(socket));
         let now = Instant::now();
@@ -216,7 +218,7 @@ impl Switch {
             let handled = guard::catch(|| {
                 #[cfg(debug_assertions)]
                 self.step_on_trap(Place::Packet, whose);
-                self.drain_trunk_socket(now, socket);
+                self.drain_trunk_socket(now, socket, datagram);
             });
             if let Err(panicked) = handled {
                 self.after_panic(now, whose, &panicked.message);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::calls::HangUp;
-use super::media::ECHO_SSRC;
+use super::media_path::ECHO_SSRC;
 use super::{SessionKey, Switch};
 use crate::bridge::{Codec, StreamFormat};
 use crate::call::Announcement;
@@ -38,11 +38,6 @@ impl VendorSide {
             Self::Session(key) => Some(*key),
             Self::Echo(_) | Self::Player(_) => None,
         }
-    }
-
-    /// The far end gets back what it sends.
-    pub fn is_echo(&self) -> bool {
-        matches!(self, Self::Echo(_))
     }
 
     /// When the player has something.

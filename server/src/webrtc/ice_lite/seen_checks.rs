@@ -12,10 +12,18 @@ use crate::webrtc::stun::TransactionId;
 pub const SEEN_CHECKS_MAX: usize = 64;
 
 /// The memory of one agent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SeenChecks {
-    /// Oldest first.
+    /// Oldest first. At its final size from the start, so that no check of a running call allocates.
     checks: VecDeque<(TransactionId, SocketAddr)>,
+}
+
+impl Default for SeenChecks {
+    fn default() -> Self {
+        Self {
+            checks: VecDeque::with_capacity(SEEN_CHECKS_MAX),
+        }
+    }
 }
 
 impl SeenChecks {
