@@ -13,12 +13,18 @@ use loadtest::load::{html, summary};
 use super::live::LiveView;
 use super::run::{TargetArguments, measure, prepare, seconds};
 
+/// A spawned gateway refuses nothing for load.
+const UNBOUNDED: [&str; 2] = [
+    "admission_busy_pct_max = 100",
+    "admission_tick_late_ms_max = 0",
+];
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 How many calls does one core transcode?
   clutchcall-loadtest find-max --spawn --scenario browser-sip --html max.html
 Steps double until one fails, then the distance is halved. A spawned gateway refuses no call for load here
-(admission_busy_pct_max = 0), so that what is found is where calls suffer.
+(admission_busy_pct_max = 100, admission_tick_late_ms_max = 0), so that what is found is where calls suffer.
 
 Exit codes: 0 a number was found, 1 none, 2 the command line is wrong.")]
 pub(super) struct FindMaxArguments {
@@ -89,13 +95,8 @@ pub(super) fn run(arguments: &FindMaxArguments) -> Result<bool, Box<dyn Error>> 
         plan.judge_every = 0;
         plan.judged = Duration::ZERO;
         let view = LiveView::start(target.quiet, &plan);
-        measure(
-            target,
-            &["admission_busy_pct_max=0".to_owned()],
-            &plan,
-            &view,
-        )
-        .map_err(|error| RunError::Target(error.to_string()))
+        measure(target, &UNBOUNDED.map(str::to_owned), &plan, &view)
+            .map_err(|error| RunError::Target(error.to_string()))
     };
     let report = find_max::find_max(&plan, step, |step| {
         if !target.quiet {
