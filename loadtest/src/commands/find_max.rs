@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use clap::Args;
 use loadtest::load::find_max::{self, FindMaxPlan};
-use loadtest::load::report::FindMaxStep;
 use loadtest::load::run::RunError;
 use loadtest::load::{html, summary};
 
@@ -100,7 +99,7 @@ pub(super) fn run(arguments: &FindMaxArguments) -> Result<bool, Box<dyn Error>> 
     };
     let report = find_max::find_max(&plan, step, |step| {
         if !target.quiet {
-            eprintln!("{}", step_line(step));
+            eprintln!("{}", summary::step_line(step));
         }
     })?;
     if let Some(file) = &target.json {
@@ -111,12 +110,4 @@ pub(super) fn run(arguments: &FindMaxArguments) -> Result<bool, Box<dyn Error>> 
     }
     print!("{}", summary::find_max_summary(&report));
     Ok(report.calls_max.is_some())
-}
-
-fn step_line(step: &FindMaxStep) -> String {
-    let cost = step
-        .cpu_ms_per_call_s
-        .map_or_else(|| "-".to_owned(), |cost| format!("{cost:.2} ms/call-s"));
-    let outcome = step.why_not.as_deref().unwrap_or("passed");
-    format!("{:>6} calls  {cost:>16}  {outcome}", step.calls)
 }

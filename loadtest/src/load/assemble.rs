@@ -508,6 +508,20 @@ fn refuse(plan: &RunPlan, report: &mut Report, steady: &Steady, undisturbed: &Un
         );
         (report.cpu_ms_per_call_s, report.rss_kb_per_call) = (None, None);
     }
+    let few = u64::from(plan.warm_up_calls) * 4;
+    if report.calls < few && plan.call_duration.is_none() {
+        refuse(
+            "memory per call",
+            format!("the warm-up calls have left room for these; {few} calls are needed"),
+        );
+        report.rss_kb_per_call = None;
+    }
+    if report.cpu_ms_per_setup.is_none() {
+        refuse(
+            "CPU per set-up",
+            format!("it needs a steady time, and set-ups that take {STEADY_SAMPLES_MIN} s or more"),
+        );
+    }
     if report.setup_failed > 0 && plan.call_duration.is_none() {
         refuse(
             "memory per call",

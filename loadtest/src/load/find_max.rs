@@ -3,7 +3,7 @@
 //! Each step is a run of its own, on a gateway of its own where it is spawned, so that no step inherits the queues of the one
 //! before. A step that fails because the generator or the host was late ends the search without an answer.
 
-use super::report::{BothWays, FindMaxReport, FindMaxStep, Report};
+use super::report::{BothWays, FindMaxReport, FindMaxStep, Quantiles, Report};
 use super::run::RunError;
 use super::targets::{GENERATOR_LATE_MS_P99_MAX, STEAL_PCT_MAX};
 
@@ -140,6 +140,14 @@ fn blame(report: &Report) -> Option<String> {
         .then(|| format!("the hypervisor took {:.1} % of a core", report.steal_pct))
 }
 
+/// With the 99th percentile that the step goes by.
+fn judged_delay(of_all: Option<Quantiles>, p99_median: Option<f64>) -> Option<Quantiles> {
+    Some(Quantiles {
+        p50: of_all?.p50,
+        p99: p99_median?,
+    })
+}
+
 fn judge_step(plan: &FindMaxPlan, report: &Report) -> FindMaxStep {
     let cores = report.gateway_cores.max(1) as f64;
     let mut reasons = Vec::new();
@@ -168,7 +176,10 @@ fn judge_step(plan: &FindMaxPlan, report: &Report) -> FindMaxStep {
     FindMaxStep {
         calls: report.calls,
         calls_per_core: report.calls as f64 / cores,
-        delay_ms: report.delay_ms,
+        delay_ms: BothWays {
+            a_to_b: judged_delay(report.delay_ms.a_to_b, report.delay_ms_p99_median.a_to_b),
+            b_to_a: judged_delay(report.delay_ms.b_to_a, report.delay_ms_p99_median.b_to_a),
+        },
         loss_pct: report.loss_pct,
         cpu_ms_per_call_s: report.cpu_ms_per_call_s,
         gateway_cpu_pct: report
@@ -184,7 +195,6 @@ fn judge_step(plan: &FindMaxPlan, report: &Report) -> FindMaxStep {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-    use super::super::report::Quantiles;
     use super::*;
 
     const PLAN: FindMaxPlan = FindMaxPlan {

@@ -234,7 +234,7 @@ pub struct FindMaxStep {
     pub calls: u64,
     /// The same by core with a shard.
     pub calls_per_core: f64,
-    /// As in [`Report::delay_ms`].
+    /// The median of all packets, and the median of the seconds' 99th percentiles, by which the step goes.
     pub delay_ms: BothWays<Option<Quantiles>>,
     /// As in [`Report::loss_pct`].
     pub loss_pct: BothWays<Option<f64>>,

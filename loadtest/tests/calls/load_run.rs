@@ -123,6 +123,24 @@ fn calls_that_are_passed_through_keep_their_wave_form() {
 }
 
 #[test]
+fn an_impaired_network_is_heard_and_still_passes_its_bar() {
+    let report = spawned(
+        "browser-sip",
+        &[
+            "--calls",
+            "4",
+            "--duration",
+            "10",
+            "--impairment",
+            "loss=5,jitter=20",
+        ],
+    );
+    assert_eq!(report["audio_ok"], 4, "{report:#}");
+    let lost = report["loss_pct"]["b_to_a"].as_f64().unwrap();
+    assert!((2.0..9.0).contains(&lost), "{lost} % lost");
+}
+
+#[test]
 fn calls_that_come_and_go_leave_nothing() {
     let report = spawned(
         "browser-echo",
