@@ -11,6 +11,10 @@ use super::scenario::{FarEnd, Scenario};
 /// The tenant of a spawned gateway.
 pub const TENANT: &str = "load";
 
+/// The first media port of a spawned gateway is one of so many even ones from here; the range ends at 32767.
+const RTP_PORT_MIN: u16 = 16_384;
+const RTP_STARTS: u16 = 3_000;
+
 /// What is started.
 #[derive(Debug, Clone)]
 pub struct SpawnPlan {
@@ -103,12 +107,14 @@ fn configuration(plan: &SpawnPlan) -> Result<String, GatewayError> {
             };
             format!(
                 "{tenant}{route}{trunk}gateway_ip = \"{ip}\"\ndestination_sbc_port = {port}\nsource_pbx_port = {own}\n\
-                 codec_preferences = [\"{codec}\"]\noptions_interval_s = 0\n{more}\n",
+                 rtp_start_port = {rtp}\ncodec_preferences = [\"{codec}\"]\noptions_interval_s = 0\n{more}\n",
                 route = route("sip"),
                 trunk = trunk("sip"),
                 ip = far_end.ip(),
                 port = far_end.port(),
                 own = free_sip_port()?,
+                // Not where another gateway of this machine begins to look.
+                rtp = RTP_PORT_MIN + 2 * (crate::random_u16() % RTP_STARTS),
                 more = plan.trunk_lines.join("\n"),
             )
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dimpl::{Dtls, KeyingMaterial, Output};
+use dimpl::{Dtls, KeyingMaterial, Output, ProtocolVersion};
 use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, IceAgent, IceAgentEvent, Protocol};
 use sha2::{Digest, Sha256};
@@ -14,6 +14,8 @@ use crate::load::media::{Protection, SrtpMaster, SrtpProfile};
 
 /// Checks follow each other so fast; 50 ms is the RFC's for paths that may be thin.
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
+/// `dimpl` has no word for "acknowledged"; a flight that is not is repeated within this time.
+const REPEATED_WITHIN: Duration = Duration::from_secs(5);
 /// Datagrams and `dimpl`'s outputs: a certificate is the largest.
 const BUFFER_BYTES: usize = 8_192;
 /// The first byte of a DTLS record (RFC 7983).
@@ -31,7 +33,9 @@ pub(super) async fn connect(
     let mut datagram = vec![0; BUFFER_BYTES];
     loop {
         let wake_at = handshake.advance(Instant::now()).await?.min(deadline);
-        if let Some(protection) = handshake.protection.take() {
+        if handshake.is_complete()
+            && let Some(protection) = handshake.protection.take()
+        {
             let (remote, nominated_at) = handshake.path.ok_or(ConnectError::IceTimeout)?;
             return Ok(Connected {
                 remote,
@@ -70,6 +74,8 @@ struct Handshake<'a> {
     path: Option<(SocketAddr, Instant)>,
     verified: bool,
     protection: Option<Protection>,
+    /// DTLS has nothing to repeat for a while: the gateway has what we said.
+    is_quiet: bool,
     buffer: Vec<u8>,
 }
 
@@ -99,8 +105,16 @@ impl<'a> Handshake<'a> {
             path: None,
             verified: false,
             protection: None,
+            is_quiet: false,
             buffer: vec![0; BUFFER_BYTES],
         })
+    }
+
+    /// Our last flight has arrived: nobody answers the gateway's repetitions later. In DTLS 1.3 the client speaks last, and is
+    /// acknowledged (RFC 9147 section 7); in 1.2 the server's Finished comes after ours.
+    fn is_complete(&self) -> bool {
+        let speaks_last = self.dtls.protocol_version() == Some(ProtocolVersion::DTLS1_3);
+        self.protection.is_some() && (self.is_quiet || !speaks_last)
     }
 
     /// Sends what is to be sent; when it wants to be called again.
@@ -133,7 +147,10 @@ impl<'a> Handshake<'a> {
                 Output::Packet(datagram) => {
                     let _ = self.socket.send_to(datagram, remote).await;
                 }
-                Output::Timeout(at) => return Ok(at.min(ice_at)),
+                Output::Timeout(at) => {
+                    self.is_quiet = at - now > REPEATED_WITHIN;
+                    return Ok(at.min(ice_at));
+                }
                 Output::PeerCert(certificate) => {
                     self.verified = fingerprint(certificate) == self.fingerprint;
                     if !self.verified {

@@ -22,6 +22,9 @@ use crate::media::AudioCodec;
 /// From the first check to the keys, at most.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The first repetition of a DTLS flight, as browsers do it; 1 s is the RFC's for networks that nobody knows.
+const FLIGHT_RTO: Duration = Duration::from_millis(150);
+
 /// What all clients of a process share.
 pub struct Identity {
     certificate: DtlsCertificate,
@@ -82,7 +85,10 @@ impl Identity {
         let failed = |error: &dyn std::fmt::Display| ConnectError::Dtls(error.to_string());
         let certificate = dimpl::certificate::generate_self_signed_certificate()
             .map_err(|error| failed(&error))?;
-        let config = Config::builder().build().map_err(|error| failed(&error))?;
+        let config = Config::builder()
+            .flight_start_rto(FLIGHT_RTO)
+            .build()
+            .map_err(|error| failed(&error))?;
         Ok(Arc::new(Self {
             fingerprint: certificate.fingerprint_str(),
             certificate,
