@@ -8,12 +8,15 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use crate::audio::Audio;
 use crate::judge::{self, Bar, Question, Verdict};
-use crate::media::{AudioCodec, PACKET_MS, Recorder};
+use crate::media::{AudioCodec, MediaError, PACKET_MS, Recorder};
+use crate::speech;
 
 use super::call::CallNumber;
 use super::media::{EncodedSpeech, LegRecord};
 use super::report::BothWays;
+use super::scenario::{FarEnd, Scenario};
 
 /// Calls that wait for the judges: 20 s of both directions of one are 0.3 MB.
 const WAITING_MAX: usize = 20_000;
@@ -31,6 +34,26 @@ pub struct Standard {
     pub codec_b: AudioCodec,
     /// How good it must be.
     pub bar: Bar,
+}
+
+impl Standard {
+    /// Encodes what both sides say.
+    ///
+    /// # Errors
+    /// [`MediaError`].
+    pub fn of(scenario: Scenario) -> Result<Self, MediaError> {
+        let encode = |codec, speech: &Audio| EncodedSpeech::encode(codec, speech).map(Arc::new);
+        Ok(Self {
+            said_by_vendor: encode(scenario.codec_a(), &speech::alpha())?,
+            said_by_trunk: match scenario.far_end() {
+                FarEnd::Echo => None,
+                FarEnd::Sip => Some(encode(scenario.codec_b(), &speech::bravo())?),
+            },
+            codec_a: scenario.codec_a(),
+            codec_b: scenario.codec_b(),
+            bar: scenario.bar(),
+        })
+    }
 }
 
 /// What was found of one direction.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::admin::{Admin, GatewayFigures};
+use super::admin::GatewayFigures;
 use super::host::HostFigures;
 use super::media::{MediaThreads, MediaWindow};
 
@@ -55,9 +55,9 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Looks once a second from now on, and shows each look to `on_sample`.
+    /// Looks once a second from now on, and shows each look to `on_sample`; `gateway` tells the gateway's own figures, if it can.
     pub fn start(
-        admin: Admin,
+        gateway: impl Fn() -> Option<GatewayFigures> + Send + 'static,
         media: Arc<MediaThreads>,
         counters: Arc<Counters>,
         mut on_sample: impl FnMut(&Sample, Option<&Sample>) + Send + 'static,
@@ -72,7 +72,7 @@ impl Observer {
                 while !stop.load(Ordering::Relaxed) {
                     next += LOOK_EVERY;
                     std::thread::sleep(next.saturating_duration_since(Instant::now()));
-                    let sample = look(&admin, &media, &counters);
+                    let sample = look(&gateway, &media, &counters);
                     on_sample(&sample, last.as_ref());
                     let mut samples = samples.lock().unwrap_or_else(PoisonError::into_inner);
                     samples.push(sample.clone());
@@ -115,8 +115,12 @@ impl Drop for Observer {
     }
 }
 
-fn look(admin: &Admin, media: &MediaThreads, counters: &Counters) -> Sample {
-    let gateway = admin.figures().ok();
+fn look(
+    gateway: &impl Fn() -> Option<GatewayFigures>,
+    media: &MediaThreads,
+    counters: &Counters,
+) -> Sample {
+    let gateway = gateway();
     let mut merged = MediaWindow::new(Instant::now());
     for window in media.take_windows() {
         merged.merge(&window);
