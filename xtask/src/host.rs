@@ -34,7 +34,7 @@ pub const BUILD_TOOLS: &[Tool] = &[
 ];
 
 /// What the tests need besides: a browser, a TURN server, SIP phones and proxies, namespaces with a firewall, Python for
-/// aiortc, a watcher of memory, and what the README's own commands use.
+/// aiortc, a watcher of memory, another media gateway, and what the README's own commands use.
 pub const TEST_TOOLS: &[Tool] = &[
     Tool {
         program: "chromium",
@@ -102,6 +102,11 @@ pub const TEST_TOOLS: &[Tool] = &[
     Tool {
         program: "/etc/kamailio/tls.cfg",
         package: "kamailio-tls-modules",
+    },
+    // What `compare` takes turns with.
+    Tool {
+        program: "rtpengine",
+        package: "rtpengine-daemon",
     },
 ];
 
@@ -178,6 +183,8 @@ fn install(mut missing: Vec<&str>) -> Outcome {
     step(&format!("installing {}", missing.join(", ")));
     run(Command::new("apt-get").args(["update", "-qq"]))?;
     let mut install = Command::new("apt-get");
+    // The tests start these programs themselves: no service is started by its package.
+    install.env("SYSTEMD_OFFLINE", "1");
     install.env("DEBIAN_FRONTEND", "noninteractive").args([
         "install",
         "-y",

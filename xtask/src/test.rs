@@ -55,6 +55,7 @@ fn print_peers(python: &Path, werift: &Path) {
         ("SIPp", "sip-tester"),
         ("baresip", "baresip-core"),
         ("Kamailio", "kamailio"),
+        ("rtpengine", "rtpengine-daemon"),
     ] {
         let version = run::output("dpkg-query", &["-W", "-f=${Version}", package]);
         println!("    peer: {program} {}", version.unwrap_or_default());

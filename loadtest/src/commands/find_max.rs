@@ -79,7 +79,7 @@ pub(super) struct FindMaxArguments {
 
 pub(super) fn run(arguments: &FindMaxArguments) -> Result<bool, Box<dyn Error>> {
     let target = &arguments.target;
-    prepare(target)?;
+    prepare(&target.load_cores)?;
     let duration = seconds("--duration", arguments.duration)?;
     let plan = FindMaxPlan {
         from: arguments.from,

@@ -43,7 +43,7 @@ impl LiveView {
         let mut shown = self.shown();
         phase.clone_into(&mut shown.now.phase);
         // Judging has no observer that would draw it.
-        if phase.starts_with("judging") {
+        if phase.contains("judging") {
             shown.draw();
         }
     }

@@ -1,6 +1,7 @@
 //! The command line: what there is to ask for, and the exit codes.
 
 mod call;
+mod compare;
 mod find_max;
 mod judge;
 mod live;
@@ -44,6 +45,8 @@ enum Command {
     Run(Box<run::RunArguments>),
     /// Raise the calls until packets get lost or late: how many does a core carry?
     FindMax(Box<find_max::FindMaxArguments>),
+    /// Take turns with rtpengine: what does a call cost here, and there?
+    Compare(Box<compare::CompareArguments>),
     /// End gateways under load, over and over: does every call have its end?
     Soak(soak::SoakArguments),
 }
@@ -79,6 +82,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Judge(arguments) => judge::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::FindMax(arguments) => find_max::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::Soak(arguments) => soak::run(&arguments),
     };
     match passed {

@@ -172,7 +172,7 @@ pub(super) struct RunArguments {
 
 pub(super) fn run(arguments: &RunArguments) -> Result<bool, Box<dyn Error>> {
     let target = &arguments.target;
-    prepare(target)?;
+    prepare(&target.load_cores)?;
     let duration = seconds("--duration", arguments.duration)?;
     let plan = RunPlan {
         ramp: seconds("--ramp", arguments.ramp)?,
@@ -238,9 +238,9 @@ impl TargetArguments {
 }
 
 /// Binds this process to its cores and takes as many file descriptors as it may.
-pub(super) fn prepare(target: &TargetArguments) -> Result<(), Box<dyn Error>> {
+pub(super) fn prepare(load_cores: &[usize]) -> Result<(), Box<dyn Error>> {
     host::raise_open_files();
-    host::pin(&target.load_cores).map_err(|error| format!("--load-cores: {error}"))?;
+    host::pin(load_cores).map_err(|error| format!("--load-cores: {error}"))?;
     Ok(())
 }
 
@@ -278,7 +278,15 @@ fn open_target(
         FarEnd::Echo => None,
     };
     if arguments.spawn {
-        return spawned(arguments, shards_lines, sip_socket);
+        let plan = SpawnPlan {
+            scenario: arguments.scenario,
+            cores: arguments.gateway_cores.clone(),
+            shards_lines: [&arguments.shards_line, shards_lines].concat(),
+            far_end: sip_socket.as_ref().map(UdpSocket::local_addr).transpose()?,
+            trunk_lines: Vec::new(),
+        };
+        let (gateway, target) = spawned(&plan, arguments.origin.as_deref(), sip_socket)?;
+        return Ok((Some(gateway), target));
     }
     let missing = |option: &str| format!("{option} is missing");
     let tenant = arguments
@@ -315,26 +323,20 @@ fn open_target(
     Ok((None, target))
 }
 
-fn spawned(
-    arguments: &TargetArguments,
-    shards_lines: &[String],
+/// A fresh gateway whose trunk calls `sip_socket`.
+pub(super) fn spawned(
+    plan: &SpawnPlan,
+    origin: Option<&str>,
     sip_socket: Option<UdpSocket>,
-) -> Result<(Option<Gateway>, Target), Box<dyn Error>> {
-    let far_end = sip_socket.as_ref().map(UdpSocket::local_addr).transpose()?;
-    let gateway = spawn::spawn(&SpawnPlan {
-        scenario: arguments.scenario,
-        cores: arguments.gateway_cores.clone(),
-        shards_lines: [&arguments.shards_line, shards_lines].concat(),
-        far_end,
-        trunk_lines: Vec::new(),
-    })?;
+) -> Result<(Gateway, Target), Box<dyn Error>> {
+    let gateway = spawn::spawn(plan)?;
     let target = Target {
         endpoint: Endpoint::new(&gateway.url(), client_config(&gateway.trust())?)?,
         tokens: TokenSigner::from_file(
             &gateway.file("token-key.pem"),
             None,
             spawn::TENANT,
-            arguments.origin.as_deref(),
+            origin,
         )?,
         tenant: spawn::TENANT.to_owned(),
         admin: Admin {
@@ -346,5 +348,5 @@ fn spawned(
         trunk_id: None,
         sip_socket,
     };
-    Ok((Some(gateway), target))
+    Ok((gateway, target))
 }

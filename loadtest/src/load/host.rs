@@ -36,6 +36,33 @@ fn steal_ticks(stat: &str) -> Option<f64> {
     stat.lines().next()?.split_whitespace().nth(8)?.parse().ok()
 }
 
+/// CPU of all threads of another process since its start, in s.
+///
+/// # Errors
+/// There is none of this number.
+pub fn process_cpu_s(pid: u32) -> std::io::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let ticks = cpu_ticks(&stat).ok_or(std::io::ErrorKind::InvalidData)?;
+    Ok(ticks / ticks_per_s())
+}
+
+/// Memory of another process that is in RAM, in KiB.
+///
+/// # Errors
+/// There is none of this number.
+pub fn process_rss_kib(pid: u32) -> std::io::Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    Ok(resident_kib(&status).ok_or(std::io::ErrorKind::InvalidData)?)
+}
+
+/// `/proc/<pid>/status`: `VmRSS:     1234 kB`.
+fn resident_kib(status: &str) -> Option<f64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 fn ticks_per_s() -> f64 {
     // SAFETY: asks for a constant of the system.
     let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
@@ -88,6 +115,21 @@ pub fn pin(cores: &[usize]) -> std::io::Result<()> {
     }
 }
 
+/// Starts a process, or whatever else `work` does, on a thread that is bound to `cores`: the process inherits them.
+///
+/// # Errors
+/// The system refuses: no such core.
+pub fn on_cores<T: Send>(cores: &[usize], work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
+    let done = std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            pin(cores)?;
+            Ok(work())
+        });
+        worker.join()
+    });
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 /// Puts the calling thread behind all others: what it does must not delay media.
 pub fn lowest_priority() {
     // SAFETY: names the calling thread by 0; a refusal leaves the priority as it was.
@@ -136,6 +178,10 @@ mod tests {
     fn proc_is_read() {
         let stat = "17 (a b) c) S 1 1 1 0 -1 4 5 0 0 0 120 30 0 0 20 0 4 0 1 2";
         assert_eq!(cpu_ticks(stat), Some(150.0));
+        assert_eq!(
+            resident_kib("VmHWM:\t 9 kB\nVmRSS:\t  1234 kB\n"),
+            Some(1_234.0)
+        );
         assert_eq!(steal_ticks("cpu  1 2 3 4 5 6 7 88 0 0\ncpu0 1"), Some(88.0));
     }
 }

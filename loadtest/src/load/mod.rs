@@ -7,6 +7,7 @@ pub mod admin;
 pub mod assemble;
 pub mod browser;
 pub mod call;
+pub mod compare;
 mod drive;
 pub mod figures;
 pub mod find_max;

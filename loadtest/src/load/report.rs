@@ -295,6 +295,9 @@ pub struct CompareRound {
 pub struct CompareSample {
     /// Calls at once.
     pub calls: u64,
+    /// Of these, passed by the judge both ways.
+    #[serde(default)]
+    pub audio_ok: u64,
     /// CPU of the gateway's process by calls and seconds.
     pub cpu_ms_per_call_s: Option<f64>,
     /// In percent.

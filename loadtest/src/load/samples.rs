@@ -369,6 +369,7 @@ pub fn find_max() -> FindMaxReport {
 pub fn compare() -> CompareReport {
     let sample = |calls, cpu: Option<f64>, p99: f64, steal_pct| CompareSample {
         calls,
+        audio_ok: calls,
         cpu_ms_per_call_s: cpu,
         loss_pct: both(Some(0.0)),
         delay_ms: BothWays {

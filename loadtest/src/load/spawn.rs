@@ -40,19 +40,10 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Gateway, GatewayError> {
     setup.shards_lines = shards_lines(plan);
     setup.webrtc_lines = "advertised_ips = [\"127.0.0.1\"]\n".to_owned();
     setup.environment = vec![("RUST_LOG".to_owned(), "warn".to_owned())];
-    let cores = plan.cores.clone();
-    // A process inherits the cores of the thread that starts it.
-    let started = std::thread::scope(|scope| {
-        let starter = scope.spawn(|| {
-            host::pin(&cores).map_err(|error| GatewayError::Io {
-                what: format!("cores {cores:?} for the gateway"),
-                error,
-            })?;
-            Gateway::start(&setup)
-        });
-        starter.join()
-    });
-    started.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    host::on_cores(&plan.cores, || Gateway::start(&setup)).map_err(|error| GatewayError::Io {
+        what: format!("cores {:?} for the gateway", plan.cores),
+        error,
+    })?
 }
 
 /// All callers have one address: limits by address would measure only themselves. Each gives way to a line of the plan's.

@@ -1,6 +1,7 @@
 //! What the figures of a run are held against.
 
 use super::report::{BothWays, Quantiles, Report, Window};
+use super::scenario::Scenario;
 
 /// Loss of a direction above this is a fault, in percent.
 pub const LOSS_PCT_MAX: f64 = 0.1;
@@ -26,6 +27,11 @@ pub fn cpu_ms_per_call_s_max(report: &Report) -> f64 {
     } else {
         0.5
     }
+}
+
+/// How many times fewer ms of CPU than rtpengine we need for a second of the same call.
+pub fn compare_ratio_min(scenario: Scenario) -> f64 {
+    if scenario.is_transcoded() { 10.0 } else { 3.0 }
 }
 
 /// The delay of those seconds in which neither the generator nor the host could have made it.

@@ -14,6 +14,7 @@ mod faults;
 mod floods;
 mod forge;
 mod impaired;
+mod load_compare;
 mod load_run;
 mod overload;
 mod process;

@@ -154,6 +154,7 @@ fn rounds(report: &CompareReport) -> String {
     let columns = [
         "Round",
         "Calls",
+        "Audio passed",
         "ms per call and s",
         "Loss to trunk, %",
         "to vendor, %",
@@ -180,6 +181,7 @@ fn row(round: usize, sample: &CompareSample, side: &str) -> Vec<String> {
     vec![
         round.to_string(),
         count(sample.calls),
+        count(sample.audio_ok),
         cell(sample.cpu_ms_per_call_s),
         cell(loss_pct.a_to_b),
         cell(loss_pct.b_to_a),

@@ -313,6 +313,7 @@ fn rounds(report: &CompareReport) -> String {
             "",
             "",
             "",
+            "audio",
             "ms per",
             "delay p99, ms",
             "",
@@ -325,6 +326,7 @@ fn rounds(report: &CompareReport) -> String {
             "round",
             "side",
             "calls",
+            "passed",
             "call, s",
             "to trunk",
             "to vendor",
@@ -338,7 +340,7 @@ fn rounds(report: &CompareReport) -> String {
         rows.push(round_row(at + 1, "ours", &round.ours));
         rows.push(round_row(at + 1, "theirs", &round.theirs));
     }
-    let mut sides = [Side::Right; 10];
+    let mut sides = [Side::Right; 11];
     sides[1] = Side::Left;
     table(&sides, &rows)
 }
@@ -348,6 +350,7 @@ fn round_row(round: usize, side: &str, sample: &CompareSample) -> Vec<String> {
         round.to_string(),
         side.to_owned(),
         count(sample.calls),
+        count(sample.audio_ok),
         or_dash(sample.cpu_ms_per_call_s),
         or_dash(sample.delay_ms.a_to_b.map(|delay| delay.p99)),
         or_dash(sample.delay_ms.b_to_a.map(|delay| delay.p99)),

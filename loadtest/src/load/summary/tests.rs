@@ -126,18 +126,18 @@ SRTP Opus <-> RTP PCMU, transcoded
 Read this first
   - Their encoder runs at its own settings, which can't be set: see both sides' settings.
 
-                            ms per   delay p99, ms                loss, %               late p99   steal
-  round   side     calls   call, s        to trunk   to vendor   to trunk   to vendor         ms       %
-      1   ours       200      2.91             2.9        3.19          0           0        0.3     1.2
-      1   theirs      20      34.8              38        41.8          0           0        0.3     1.2
-      2   ours       200      2.84             2.9        3.19          0           0        0.3       2
-      2   theirs      20      36.1              38        41.8          0           0        0.3       2
-      3   ours       200         -             2.9        3.19          0           0        0.3      14
-      3   theirs      20        39              38        41.8          0           0        0.3      14
-      4   ours       200      2.88             2.9        3.19          0           0        0.3     0.8
-      4   theirs      20      35.2              38        41.8          0           0        0.3     0.8
-      5   ours       200      3.02             2.9        3.19          0           0        0.3     1.9
-      5   theirs      20      34.1              38        41.8          0           0        0.3     1.9
+                            audio    ms per   delay p99, ms                loss, %               late p99   steal
+  round   side     calls   passed   call, s        to trunk   to vendor   to trunk   to vendor         ms       %
+      1   ours       200      200      2.91             2.9        3.19          0           0        0.3     1.2
+      1   theirs      20       20      34.8              38        41.8          0           0        0.3     1.2
+      2   ours       200      200      2.84             2.9        3.19          0           0        0.3       2
+      2   theirs      20       20      36.1              38        41.8          0           0        0.3       2
+      3   ours       200      200         -             2.9        3.19          0           0        0.3      14
+      3   theirs      20       20        39              38        41.8          0           0        0.3      14
+      4   ours       200      200      2.88             2.9        3.19          0           0        0.3     0.8
+      4   theirs      20       20      35.2              38        41.8          0           0        0.3     0.8
+      5   ours       200      200      3.02             2.9        3.19          0           0        0.3     1.9
+      5   theirs      20       20      34.1              38        41.8          0           0        0.3     1.9
 
 Settings, ours
   Opus    24 kb/s, complexity 0, 8 kHz
