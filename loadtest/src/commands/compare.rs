@@ -13,7 +13,7 @@ use loadtest::load::observer::Sample;
 use loadtest::load::report::{CompareReport, CompareRound, CompareSample, Report};
 use loadtest::load::run::{self, RunError, RunPlan, WARM_UP_CALLS};
 use loadtest::load::scenario::Scenario;
-use loadtest::load::spawn::SpawnPlan;
+use loadtest::load::spawn::{self, SpawnPlan};
 use loadtest::load::{html, summary};
 
 use super::live::LiveView;
@@ -23,8 +23,6 @@ use super::run::{prepare, seconds, spawned};
 const CALLS: u32 = 200;
 /// Through rtpengine when it transcodes: near the most that one core carries.
 const THEIR_CALLS_TRANSCODED: u32 = 20;
-/// From which load on our gateway refuses calls; 0: from none.
-const ADMISSION: &str = "admission_busy_pct_max";
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -158,11 +156,8 @@ fn turn_of_ours(arguments: &CompareArguments) -> Result<RunPlan, Box<dyn Error>>
 
 /// Ours refuses no call for load, as theirs does not.
 fn shards_lines(arguments: &CompareArguments) -> Vec<String> {
-    let mut lines = arguments.shards_line.clone();
-    if !lines.iter().any(|line| line.trim().starts_with(ADMISSION)) {
-        lines.push(format!("{ADMISSION}=0"));
-    }
-    lines
+    let given = &arguments.shards_line;
+    [given.as_slice(), &spawn::without_admission(given)].concat()
 }
 
 fn their_calls(arguments: &CompareArguments) -> u32 {

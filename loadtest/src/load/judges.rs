@@ -253,9 +253,9 @@ fn judge_direction(
     let recording = recorder
         .recording(codec)
         .map_err(|error| error.to_string())?;
-    let first_sent_at = said.first_sent_at.ok_or("nothing was said")?;
-    // A frame is sent when its last sample has been spoken.
-    let spoken_at_ms = recording.at_ms(first_sent_at) - f64::from(PACKET_MS);
+    let first_due_at = said.first_due_at.ok_or("nothing was said")?;
+    // A frame is due when its last sample has been spoken. One that was sent late, be it the first, moves no other.
+    let spoken_at_ms = recording.at_ms(first_due_at) - f64::from(PACKET_MS);
     let question = Question::new(bar).looped().spoken_at_ms(spoken_at_ms);
     let verdict = judge::judge(speech.reference(), &recording.audio, &question)
         .map_err(|error| error.to_string())?;

@@ -46,6 +46,26 @@ pub fn spawn(plan: &SpawnPlan) -> Result<Gateway, GatewayError> {
     })?
 }
 
+/// Lines of `shards.toml` with which a gateway refuses no call for its load, less those whose keys are given already: what is
+/// looked for is where calls suffer.
+pub fn without_admission(given: &[String]) -> Vec<String> {
+    let keys = given.iter().filter_map(|line| key_of(line));
+    let keys: Vec<&str> = keys.collect();
+    let lines = ADMISSION_OFF.iter().filter(|(key, _)| !keys.contains(key));
+    lines
+        .map(|(key, value)| format!("{key} = {value}"))
+        .collect()
+}
+
+fn key_of(line: &str) -> Option<&str> {
+    line.split('=').next().map(str::trim)
+}
+
+/// No shard is too busy, no tick too late.
+const ADMISSION_OFF: [(&str, u32); 2] = [
+    ("admission_busy_pct_max", 100),
+    ("admission_tick_late_ms_max", 0),
+];
 /// All callers have one address: limits by address would measure only themselves. Each gives way to a line of the plan's.
 const SHARDS: [(&str, u32); 6] = [
     ("calls_max", 20_000),
@@ -57,15 +77,12 @@ const SHARDS: [(&str, u32); 6] = [
 ];
 
 fn shards_lines(plan: &SpawnPlan) -> String {
-    let key_of = |line: &str| line.split('=').next().map(|key| key.trim().to_owned());
-    let given: Vec<String> = plan
+    let given: Vec<&str> = plan
         .shards_lines
         .iter()
         .filter_map(|line| key_of(line))
         .collect();
-    let ours = SHARDS
-        .iter()
-        .filter(|(key, _)| !given.iter().any(|given| given == key));
+    let ours = SHARDS.iter().filter(|(key, _)| !given.contains(key));
     let mut lines: String = ours
         .map(|(key, value)| format!("{key} = {value}\n"))
         .collect();

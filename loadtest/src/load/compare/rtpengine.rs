@@ -65,7 +65,6 @@ pub enum RtpengineError {
     TooManyCalls(u32),
 }
 
-
 /// An rtpengine that can be started.
 #[derive(Debug, Clone)]
 pub struct Installed {

@@ -113,8 +113,8 @@ pub(super) fn caveats(plan: &ComparePlan, rival: &Installed) -> Vec<String> {
     }
     if plan.ours.calls != plan.theirs.calls {
         caveats.push(format!(
-            "{} calls through ours, {} through theirs, which is near what one core transcodes with each. A call costs less \
-             beside more others, as one wake-up serves more packets.",
+            "{} calls through ours, {} through theirs. A call costs less beside more others, as one wake-up serves more \
+             packets; 20 are near the most that rtpengine transcoded on one core of 2.8 GHz.",
             plan.ours.calls, plan.theirs.calls
         ));
     }

@@ -99,6 +99,8 @@ pub struct LegRecord {
     pub send_failures: u64,
     /// When frame 0 was sent.
     pub first_sent_at: Option<Instant>,
+    /// When it was due: the frames after it are due 20 ms after each other.
+    pub first_due_at: Option<Instant>,
     /// The RTP timestamp of frame 0.
     pub first_timestamp: u32,
     /// RTP packets received, without duplicates.
@@ -187,8 +189,14 @@ impl LegState {
         })
     }
 
-    /// Sends the next frame, and what is due besides. Returns when, by the wall clock.
-    pub(super) fn send(&mut self, window: &mut MediaWindow, now: &Now, buffer: &mut [u8]) -> u64 {
+    /// Sends the next frame, which is due at `due_at`, and what is due besides. Returns when, by the wall clock.
+    pub(super) fn send(
+        &mut self,
+        window: &mut MediaWindow,
+        now: &Now,
+        due_at: Instant,
+        buffer: &mut [u8],
+    ) -> u64 {
         let payload = self.plan.frames.payload(self.frame);
         let header = RtpHeader {
             marker: self.frame == 0,
@@ -218,6 +226,7 @@ impl LegState {
         }
         if self.frame == 0 {
             self.record.first_sent_at = now.instant_of(at_ns);
+            self.record.first_due_at = Some(due_at);
         }
         self.sequence = self.sequence.next();
         self.timestamp = self.timestamp.wrapping_add(self.frame_ticks());

@@ -94,8 +94,9 @@ impl MediaThread {
         let Some(legs) = self.legs.get_mut(phase_of(slot)) else {
             return;
         };
+        let due_at = self.grid.begin + Duration::from_nanos(slot * SLOT_NS);
         for leg in legs.iter_mut() {
-            let at_ns = leg.send(&mut self.window, now, &mut self.buffer);
+            let at_ns = leg.send(&mut self.window, now, due_at, &mut self.buffer);
             let late_ns = now.monotonic_ns_of(at_ns).saturating_sub(due_ns);
             self.window.lateness.record_ns(late_ns, 1);
         }
