@@ -1,4 +1,4 @@
-//! One run against our gateway: its calls ([`super::drive`]), what is left behind, and the report.
+//! One run against our gateway: its calls (`load::drive`), what is left behind, and the report.
 //!
 //! What was found is put together by [`super::assemble`].
 
