@@ -1,0 +1,296 @@
+//! From what was seen to a report: figures, series, distributions, what is refused and why.
+//!
+//! Pure. A figure that the generator's own lateness or the hypervisor made worthless is none, with the reason beside it.
+
+mod circumstances;
+mod details;
+mod failures;
+mod refusals;
+mod steady;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::admin::{CallStory, GatewayFigures};
+use super::call::{CallNumber, CallOutcome};
+use super::judges::{CallVerdict, Standard};
+use super::media::{DelayHistogram, LegRecord};
+use super::observer::Sample;
+use super::report::{BothWays, MosQuantiles, Quantiles, Report};
+use super::run::RunPlan;
+use super::targets::UndisturbedDelay;
+use circumstances::{caveats, git_commit, settings};
+use details::details;
+use failures::failures;
+use refusals::{STEADY_SAMPLES_MIN, refuse};
+use steady::Steady;
+
+pub use details::window;
+
+/// When what happened.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// The first call began.
+    pub first_setup: Instant,
+    /// The last call was answered or had failed.
+    pub last_setup: Instant,
+    /// Figures count from here.
+    pub steady_from: Instant,
+    /// To here.
+    pub first_hang_up: Instant,
+    /// All calls were over.
+    pub last_hang_up: Instant,
+}
+
+/// All that was seen.
+pub struct Found {
+    /// The run's beginning, its warm-up included.
+    pub began: Instant,
+    /// When what happened.
+    pub times: Times,
+    /// Of each call, packets given away to the judges.
+    pub outcomes: Vec<CallOutcome>,
+    /// The judges'.
+    pub verdicts: Vec<CallVerdict>,
+    /// One a second.
+    pub samples: Vec<Sample>,
+    /// What `/v1/events` told.
+    pub stories: HashMap<String, CallStory>,
+    /// Before everything.
+    pub at_start: GatewayFigures,
+    /// After the warm-up calls.
+    pub after_warm_up: GatewayFigures,
+    /// 5 s after the last hang-up.
+    pub at_end: GatewayFigures,
+    /// What was judged by.
+    pub standard: Standard,
+}
+
+/// Puts the report together.
+pub fn report(plan: &RunPlan, found: &Found) -> Report {
+    let steady = Steady::of(found);
+    let held_back_ms = held_back_ms(found);
+    let mut report = Report {
+        scenario: plan.scenario.name().to_owned(),
+        calls: plan.calls.into(),
+        setup_ok: count(found, |outcome| outcome.setup.is_some()),
+        setup_failed: count(found, |outcome| outcome.setup.is_none()),
+        audio_ok: passed(found),
+        audio_judged: found.verdicts.len() as u64,
+        impairment: plan.impairment.as_ref().map(ToString::to_string),
+        setup_ms: quantiles(setup_totals_ms(found)),
+        mos: mos(found),
+        codec_a: found.standard.codec_a.name().to_owned(),
+        codec_b: found.standard.codec_b.name().to_owned(),
+        transcoded: plan.scenario.is_transcoded(),
+        packets_a_to_b: received(found, |outcome| outcome.at_trunk.as_ref()),
+        packets_b_to_a: received(found, |outcome| outcome.at_vendor.as_ref()),
+        steady_s: steady.seconds,
+        gateway_cores: found.at_start.shards,
+        generator_late_ms_p99: steady.media.lateness.quantile_ms(0.99).unwrap_or(0.0),
+        steal_pct: steady.steal_pct,
+        events_missing: events_missing(found),
+        leaked: leaked(found),
+        git_commit: git_commit(),
+        failures: failures(found),
+        settings: settings(plan),
+        caveats: caveats(plan, found),
+        ..Report::default()
+    };
+    report.details = details(found, &steady, held_back_ms);
+    let undisturbed = UndisturbedDelay::of(&report.details.windows);
+    report.delay_ms = BothWays {
+        a_to_b: delay(&steady.delays.a_to_b, held_back_ms.a_to_b),
+        b_to_a: delay(&steady.delays.b_to_a, held_back_ms.b_to_a),
+    };
+    report.delay_ms_p99_median = undisturbed.median_p99_ms;
+    report.seconds_on_time = undisturbed.counted as u64;
+    report.loss_pct = BothWays {
+        a_to_b: loss_pct(steady.media.lost.a_to_b, steady.media.received.a_to_b),
+        b_to_a: loss_pct(steady.media.lost.b_to_a, steady.media.received.b_to_a),
+    };
+    report.cpu_ms_per_call_s = steady.cpu_ms_per_call_s;
+    report.cpu_ms_per_setup = cpu_ms_per_setup(found, steady.cpu_ms_per_call_s);
+    report.rss_kb_per_call = rss_kb_per_call(found, &steady);
+    refuse(plan, &mut report, &steady, &undisturbed);
+    report
+}
+
+fn count(found: &Found, what: impl Fn(&CallOutcome) -> bool) -> u64 {
+    found
+        .outcomes
+        .iter()
+        .filter(|outcome| what(outcome))
+        .count() as u64
+}
+
+fn passed(found: &Found) -> u64 {
+    let passed = |verdict: &&CallVerdict| verdict.passed(&found.standard);
+    found.verdicts.iter().filter(passed).count() as u64
+}
+
+fn setup_totals_ms(found: &Found) -> Vec<f64> {
+    let setups = found.outcomes.iter().filter_map(|it| it.setup.as_ref());
+    setups.map(|setup| ms(setup.total())).collect()
+}
+
+fn received<'a>(found: &'a Found, leg: impl Fn(&'a CallOutcome) -> Option<&'a LegRecord>) -> u64 {
+    let records = found.outcomes.iter().filter_map(leg);
+    records.map(|record| record.received).sum()
+}
+
+fn delay(delays: &DelayHistogram, held_back_ms: f64) -> Option<Quantiles> {
+    Some(Quantiles {
+        p50: delays.quantile_ms(0.5)? + held_back_ms,
+        p99: delays.quantile_ms(0.99)? + held_back_ms,
+    })
+}
+
+fn loss_pct(lost: i64, received: u64) -> Option<f64> {
+    let expected = lost + received as i64;
+    (expected > 0).then(|| lost.max(0) as f64 * 100.0 / expected as f64)
+}
+
+/// Whole frames that the gateway holds back cannot be seen by timestamps; the judge's alignment of the sound tells. In ms, the
+/// median of all calls.
+fn held_back_ms(found: &Found) -> BothWays<f64> {
+    const FRAME_MS: f64 = 20.0;
+    let by_number: HashMap<CallNumber, &CallOutcome> = found
+        .outcomes
+        .iter()
+        .map(|outcome| (outcome.number, outcome))
+        .collect();
+    let frames = |transit_ms: Option<f64>, heard: Option<&LegRecord>| {
+        let seen_ms = heard?.delays.quantile_ms(0.5)?;
+        Some(((transit_ms? - seen_ms) / FRAME_MS).round().max(0.0))
+    };
+    let (mut a_to_b, mut b_to_a) = (Vec::new(), Vec::new());
+    for verdict in &found.verdicts {
+        let Some(outcome) = by_number.get(&verdict.number) else {
+            continue;
+        };
+        let transit = |direction: &Option<Result<super::judges::Judged, String>>| {
+            let judged = direction.as_ref()?.as_ref().ok()?;
+            judged.transit_ms.filter(|_| judged.verdict.pass)
+        };
+        let directions = &verdict.directions;
+        a_to_b.extend(frames(
+            transit(&directions.a_to_b),
+            outcome.at_trunk.as_ref(),
+        ));
+        b_to_a.extend(frames(
+            transit(&directions.b_to_a),
+            outcome.at_vendor.as_ref(),
+        ));
+    }
+    let median_ms = |mut frames: Vec<f64>| {
+        frames.sort_by(f64::total_cmp);
+        frames.get(frames.len() / 2).copied().unwrap_or(0.0) * FRAME_MS
+    };
+    BothWays {
+        a_to_b: median_ms(a_to_b),
+        b_to_a: median_ms(b_to_a),
+    }
+}
+
+fn mos_values(found: &Found) -> Vec<f64> {
+    let known = found.outcomes.iter().filter_map(|outcome| {
+        let story = found.stories.get(outcome.call_sid.as_ref()?)?;
+        (story.estimated_mos > 0.0).then_some(story.estimated_mos)
+    });
+    known.collect()
+}
+
+fn mos(found: &Found) -> Option<MosQuantiles> {
+    let mut values = mos_values(found);
+    values.sort_by(f64::total_cmp);
+    Some(MosQuantiles {
+        p5: quantile(&values, 0.05)?,
+        p50: quantile(&values, 0.5)?,
+    })
+}
+
+/// CPU while calls were set up, less what their media took meanwhile.
+fn cpu_ms_per_setup(found: &Found, cpu_ms_per_call_s: Option<f64>) -> Option<f64> {
+    let in_setup: Vec<&Sample> = found
+        .samples
+        .iter()
+        .filter(|sample| {
+            sample.at >= found.times.first_setup && sample.at <= found.times.last_setup
+        })
+        .collect();
+    let (mut cpu_s, mut call_s) = (0.0, 0.0);
+    for pair in in_setup.windows(2) {
+        let [before, after] = pair else { continue };
+        let (then, now) = (before.gateway.as_ref()?, after.gateway.as_ref()?);
+        cpu_s += now.cpu_s - then.cpu_s;
+        let seconds = (after.at - before.at).as_secs_f64();
+        call_s += (before.up + after.up) as f64 / 2.0 * seconds;
+    }
+    let (first, last) = (in_setup.first()?, in_setup.last()?);
+    let setups = last.answered.saturating_sub(first.answered);
+    let media_ms = cpu_ms_per_call_s? * call_s;
+    (in_setup.len() > STEADY_SAMPLES_MIN && setups > 0)
+        .then(|| (cpu_s * 1000.0 - media_ms) / setups as f64)
+}
+
+fn rss_kb_per_call(found: &Found, steady: &Steady) -> Option<f64> {
+    let there = steady.rss_kib? - found.after_warm_up.rss_kib;
+    (steady.calls >= 1.0).then(|| there / steady.calls)
+}
+
+/// Calls whose events are not one CREATE and one HANGUP_COMPLETE, those with events that no caller knows of included.
+fn events_missing(found: &Found) -> u64 {
+    let complete = |story: &CallStory| story.created == 1 && story.ended == 1;
+    let incomplete = found.stories.values().filter(|story| !complete(story));
+    let unheard_of = found.outcomes.iter().filter(|outcome| {
+        let call_sid = outcome.call_sid.as_ref();
+        call_sid.is_some_and(|call_sid| !found.stories.contains_key(call_sid))
+    });
+    incomplete.count() as u64 + unheard_of.count() as u64
+}
+
+fn leaked(found: &Found) -> i64 {
+    let fds = found.at_end.fds - found.at_start.fds;
+    (found.at_end.objects + fds) as i64
+}
+
+fn quantiles(mut values: Vec<f64>) -> Option<Quantiles> {
+    values.sort_by(f64::total_cmp);
+    Some(Quantiles {
+        p50: quantile(&values, 0.5)?,
+        p99: quantile(&values, 0.99)?,
+    })
+}
+
+/// Of sorted values; none of none.
+fn quantile(sorted: &[f64], quantile: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    sorted
+        .get((last as f64 * quantile).round() as usize)
+        .copied()
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_that_were_seen() {
+        assert_eq!(quantile(&[], 0.5), None);
+        assert_eq!(quantile(&[1.0], 0.99), Some(1.0));
+        assert_eq!(quantile(&[1.0, 2.0, 3.0], 0.5), Some(2.0));
+    }
+
+    #[test]
+    fn loss_counts_what_should_have_come() {
+        assert_eq!(loss_pct(0, 0), None);
+        assert_eq!(loss_pct(1, 99), Some(1.0));
+        // More came than were missing: late ones of the second before.
+        assert_eq!(loss_pct(-1, 99), Some(0.0));
+    }
+}

@@ -1,0 +1,69 @@
+//! Figures that are taken back, each with the reason that stands in its place.
+
+use super::super::report::{BothWays, Report};
+use super::super::run::RunPlan;
+use super::super::targets::{GENERATOR_LATE_MS_P99_MAX, UndisturbedDelay};
+use super::steady::Steady;
+
+/// The steady time needs so many looks for a figure of CPU, and so many seconds on time for one of delay.
+pub(super) const STEADY_SAMPLES_MIN: usize = 3;
+
+/// Takes back what can't be shown.
+pub(super) fn refuse(
+    plan: &RunPlan,
+    report: &mut Report,
+    steady: &Steady,
+    undisturbed: &UndisturbedDelay,
+) {
+    let mut refuse = |what: &str, why: String| report.not_shown.push(format!("{what}: {why}"));
+    if undisturbed.counted < STEADY_SAMPLES_MIN {
+        refuse(
+            "delay",
+            format!(
+                "{}; {STEADY_SAMPLES_MIN} are needed. A generator is late from {GENERATOR_LATE_MS_P99_MAX} ms on at its 99th \
+                 percentile ({:.2} ms in all): more --load-cores or fewer calls help. All seconds are in the pictures",
+                undisturbed.counted_windows(),
+                report.generator_late_ms_p99
+            ),
+        );
+        report.delay_ms = BothWays::default();
+        report.delay_ms_p99_median = BothWays::default();
+    }
+    if plan.call_duration.is_some() {
+        refuse(
+            "CPU and memory per call",
+            "calls come and go, so there is no steady time".to_owned(),
+        );
+        (report.cpu_ms_per_call_s, report.rss_kb_per_call) = (None, None);
+    } else if steady.samples < STEADY_SAMPLES_MIN {
+        refuse(
+            "all figures of the steady time",
+            format!(
+                "it had {} looks, {STEADY_SAMPLES_MIN} are needed",
+                steady.samples
+            ),
+        );
+        (report.cpu_ms_per_call_s, report.rss_kb_per_call) = (None, None);
+    }
+    let few = u64::from(plan.warm_up_calls) * 4;
+    if report.calls < few && plan.call_duration.is_none() {
+        refuse(
+            "memory per call",
+            format!("the warm-up calls have left room for these; {few} calls are needed"),
+        );
+        report.rss_kb_per_call = None;
+    }
+    if report.cpu_ms_per_setup.is_none() {
+        refuse(
+            "CPU per set-up",
+            format!("it needs a steady time, and set-ups that take {STEADY_SAMPLES_MIN} s or more"),
+        );
+    }
+    if report.setup_failed > 0 && plan.call_duration.is_none() {
+        refuse(
+            "memory per call",
+            "calls failed, and what they left behind counts for the others".to_owned(),
+        );
+        report.rss_kb_per_call = None;
+    }
+}
