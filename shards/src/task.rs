@@ -41,8 +41,9 @@ pub fn task(
         tasks.live.insert(tasks.next_id, None);
         tasks.next_id
     });
+    let guarded = guarded(future);
     let handle = glommio::spawn_local(async move {
-        if let Err(panicked) = guarded(future).await {
+        if let Err(panicked) = guarded.await {
             tracing::error!(task = name, "{panicked}");
             if let Err(again) = catch(|| on_panic(panicked)) {
                 tracing::error!(task = name, "on_panic itself {again}");

@@ -65,7 +65,7 @@ pub(super) async fn serve_accepted(
         }
     };
     let mut connection = Connection {
-        tls,
+        tls: Box::new(tls),
         peer,
         read: Vec::new(),
     };
@@ -102,6 +102,7 @@ pub(super) async fn serve_handed_over(front: Rc<Front>, live: LiveConnection, pl
             return;
         }
     };
+    let tls = Box::new(tls);
     let connection = Connection { tls, peer, read };
     match http::parse_head(&connection.read) {
         Ok(Some(head)) => dispatch(front, connection, head, place).await,
@@ -112,7 +113,8 @@ pub(super) async fn serve_handed_over(front: Rc<Front>, live: LiveConnection, pl
 
 /// A TLS stream with what was read of it so far.
 pub(super) struct Connection {
-    pub(super) tls: TlsStream,
+    /// Boxed, for it goes through many a future, and each keeps room for what it was given.
+    pub(super) tls: Box<TlsStream>,
     pub(super) peer: SocketAddr,
     pub(super) read: Vec<u8>,
 }
@@ -125,7 +127,7 @@ enum HeadFailure {
 
 impl Connection {
     async fn read_head(&mut self, bytes_max: usize) -> Result<RequestHead, HeadFailure> {
-        let mut buffer = [0; READ_LEN];
+        let mut buffer = vec![0; READ_LEN];
         loop {
             if let Some(head) = http::parse_head(&self.read).map_err(HeadFailure::Invalid)? {
                 return Ok(head);
@@ -386,7 +388,7 @@ fn admit(
 
 async fn hand_off(front: &Front, connection: Connection, owner: ShardIndex) {
     let Connection { tls, peer, read } = connection;
-    let live = match tls::detach(tls, read, peer) {
+    let live = match tls::detach(*tls, read, peer) {
         Ok(live) => live,
         Err(error) => {
             front.metrics.refused(ConnectionRefusal::HandOff);
@@ -414,6 +416,7 @@ async fn refuse_full_ring(front: &Front, live: LiveConnection) {
             Fault::Us,
             "the tenant's shard takes no more connections now",
         );
+        let tls = Box::new(tls);
         Connection { tls, peer, read }
             .answer(&http::refusal_response(&refusal))
             .await;
@@ -423,7 +426,8 @@ async fn refuse_full_ring(front: &Front, live: LiveConnection) {
 /// Takes what a refused caller is still sending. Closing on unread bytes resets the connection (RFC 9112 section 9.6), and the
 /// caller may lose the refusal.
 pub(super) async fn linger(tls: &mut TlsStream) {
-    let mut rest = [0; READ_LEN];
+    // On the heap: a session's task has this future in it as long as the session lives.
+    let mut rest = vec![0; READ_LEN];
     let mut taken = 0;
     while taken < LINGER_BYTES_MAX {
         match within(LINGER_IDLE, tls.read(&mut rest)).await {
@@ -436,14 +440,16 @@ pub(super) async fn linger(tls: &mut TlsStream) {
 /// A deadline passed.
 pub(super) struct TimedOut;
 
-/// Runs `future` for at most `limit`.
-pub(super) async fn within<T>(
+/// Runs `future` for at most `limit`. It goes to the heap: a caller's own future lives as long as its call, and would keep
+/// room for the handshake.
+pub(super) fn within<T>(
     limit: Duration,
     future: impl Future<Output = T>,
-) -> Result<T, TimedOut> {
-    let late = async {
+) -> impl Future<Output = Result<T, TimedOut>> {
+    let future = Box::pin(future);
+    let late = async move {
         sleep(limit).await;
         Err(TimedOut)
     };
-    async { Ok(future.await) }.or(late).await
+    async move { Ok(future.await) }.or(late)
 }

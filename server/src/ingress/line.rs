@@ -40,7 +40,7 @@ pub(super) enum WriteFailure {
 
 /// An upgraded socket.
 pub(super) struct Line {
-    socket: WebSocketStream<TlsStream>,
+    socket: WebSocketStream<Box<TlsStream>>,
     last_heard: Instant,
     pinged: bool,
     /// A frame could not be read; nothing behind it can be.
