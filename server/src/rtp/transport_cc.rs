@@ -3,6 +3,7 @@
 //!
 //! It estimates no bandwidth. The sequence number itself travels in a header extension, which the media leg reads.
 
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::rtcp_writer::transport_feedback_header;
@@ -32,12 +33,19 @@ enum Status {
     LargeDelta = 2,
 }
 
+/// With its `Option` eight bytes, for each peer keeps many.
 #[derive(Debug, Clone, Copy)]
 struct Arrival {
-    /// Unwrapped.
-    sequence: u64,
+    /// The lower half of the unwrapped number. What would be zero, once in a few years, is not recorded.
+    sequence: NonZeroU32,
     /// 250 us ticks since the first packet; wraps after 12 days, as the reference time on the wire does.
     ticks: u32,
+}
+
+impl Arrival {
+    fn is_of(&self, sequence: u64) -> bool {
+        self.sequence.get() == sequence as u32
+    }
 }
 
 /// What one peer's packets did, and when to tell it.
@@ -106,11 +114,11 @@ impl TransportFeedbackRecorder {
             self.highest = sequence;
         }
         let slot = &mut self.arrivals[(sequence % window) as usize];
-        if slot.is_some_and(|arrival| arrival.sequence == sequence) {
+        if slot.is_some_and(|arrival| arrival.is_of(sequence)) {
             return;
         }
         let ticks = (now.saturating_duration_since(epoch).as_micros() / TICK_US) as u32;
-        *slot = Some(Arrival { sequence, ticks });
+        *slot = NonZeroU32::new(sequence as u32).map(|sequence| Arrival { sequence, ticks });
         // A packet that was told as missing is told again with its neighbours.
         self.next_to_report = self.next_to_report.min(sequence);
         self.due.get_or_insert(now + FEEDBACK_INTERVAL);
@@ -182,7 +190,7 @@ impl TransportFeedbackRecorder {
 
     fn arrival(&self, sequence: u64) -> Option<Arrival> {
         let slot = self.arrivals[(sequence % TRANSPORT_CC_WINDOW as u64) as usize];
-        slot.filter(|arrival| arrival.sequence == sequence)
+        slot.filter(|arrival| arrival.is_of(sequence))
     }
 }
 
