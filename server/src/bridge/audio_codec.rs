@@ -73,6 +73,17 @@ impl AudioDecoder {
         }
     }
 
+    /// How many samples `payload` decodes to; 0 for one that can't be decoded.
+    pub fn samples_of(&self, payload: &[u8]) -> usize {
+        match self {
+            Self::Opus(decoder) => {
+                opus::packet_duration_samples(payload, decoder.sample_rate()).unwrap_or(0)
+            }
+            Self::G711 { .. } => payload.len(),
+            Self::L16(_) => payload.len() / 2,
+        }
+    }
+
     /// The unit of [`AudioDecoder::conceal`].
     pub fn concealment_step(&self) -> Duration {
         match self {

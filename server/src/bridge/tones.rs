@@ -12,7 +12,7 @@ use codecs::dtmf::{ToneDetector, ToneGenerator, ToneLevels};
 use super::audio_codec::{AudioDecoder, AudioEncoder};
 use super::source_sequence::Ordinal;
 use super::timeline::Position;
-use super::transcoder::packet_duration_ms;
+use super::transcoder::{grow, packet_duration_ms};
 use super::{BridgeError, Codec, StreamFormat};
 
 /// Silence after each digit, in ms; detectors want 40 at least (ITU-T Q.24).
@@ -144,7 +144,9 @@ impl TonePlayer {
 pub(super) struct ToneEar {
     decoder: AudioDecoder,
     detector: ToneDetector,
+    /// As long as the longest packet so far.
     pcm: Vec<i16>,
+    pcm_max: usize,
     /// The newest packet that was heard, and its samples.
     newest: Option<(Ordinal, usize)>,
 }
@@ -155,7 +157,8 @@ impl ToneEar {
         Ok(Self {
             decoder: AudioDecoder::new(source.codec, rate)?,
             detector: ToneDetector::new(rate),
-            pcm: vec![0; rate.samples(PACKET_MS_MAX)],
+            pcm: Vec::new(),
+            pcm_max: rate.samples(PACKET_MS_MAX),
             newest: None,
         })
     }
@@ -172,6 +175,10 @@ impl ToneEar {
                 }
             }
         }
+        grow(
+            &mut self.pcm,
+            self.decoder.samples_of(payload).min(self.pcm_max),
+        );
         let Ok(samples) = self.decoder.decode(payload, &mut self.pcm) else {
             return;
         };

@@ -15,6 +15,8 @@ use super::{BridgeError, Codec};
 
 /// The longest packet that is decoded: an Opus packet can't be longer.
 const PACKET_MS_MAX: u32 = 120;
+/// Buffers have room for a packet of this length, and grow with the first longer one: hardly a call has any.
+const PACKET_MS_USUAL: u32 = 20;
 /// A jump of the source's clock that is smaller than this is no silence: sources that count a little wrong.
 const JUMP_MIN: Duration = Duration::from_millis(10);
 
@@ -36,8 +38,9 @@ pub(super) struct Transcoder {
     encode_rate_hz: i64,
     sink_clock_hz: i64,
     frame_samples: usize,
-    /// Decoded audio of one packet.
+    /// Decoded audio of one packet; as long as the longest so far.
     decoded: Vec<i16>,
+    decoded_max: usize,
     /// The same, resampled.
     resampled: Vec<i16>,
     /// Samples that wait to be encoded.
@@ -60,12 +63,12 @@ impl Transcoder {
         ptime_ms: u8,
     ) -> Result<Self, BridgeError> {
         let encoder = AudioEncoder::new(to, encode_rate)?;
-        let decoded_max = decode_rate.samples(PACKET_MS_MAX);
+        let decoded_usual = decode_rate.samples(PACKET_MS_USUAL);
         let resampler =
             (decode_rate != encode_rate).then(|| Resampler::new(decode_rate, encode_rate));
-        let resampled_max = resampler
+        let resampled_usual = resampler
             .as_ref()
-            .map_or(0, |resampler| resampler.output_len_max(decoded_max));
+            .map_or(0, |resampler| resampler.output_len_max(decoded_usual));
         let frame_samples = encode_rate.samples(packet_duration_ms(to, ptime_ms));
         let sink_clock_hz = i64::from(to.clock_rate_hz());
         Ok(Self {
@@ -76,10 +79,11 @@ impl Transcoder {
             encode_rate_hz: i64::from(encode_rate.hz()),
             sink_clock_hz,
             frame_samples,
-            decoded: vec![0; decoded_max],
-            resampled: vec![0; resampled_max],
+            decoded: vec![0; decoded_usual],
+            decoded_max: decode_rate.samples(PACKET_MS_MAX),
+            resampled: vec![0; resampled_usual],
             // At most a frame less one sample waits when a packet comes, and is filled up to a frame before it.
-            queue: Vec::with_capacity(frame_samples + decoded_max.max(resampled_max)),
+            queue: Vec::with_capacity(frame_samples + decoded_usual.max(resampled_usual)),
             head: None,
             next_stretch: None,
             marker_due: true,
@@ -130,6 +134,8 @@ impl Transcoder {
         position: Position,
         marker: bool,
     ) -> Result<(), CodecFault> {
+        let needed = self.decoder.samples_of(payload).min(self.decoded_max);
+        grow(&mut self.decoded, needed);
         let samples = self.decoder.decode(payload, &mut self.decoded)?;
         self.packet_ticks = samples as i64 * self.sink_clock_hz / self.decode_rate_hz;
         self.append(samples, position, marker);
@@ -139,6 +145,7 @@ impl Transcoder {
     /// Makes up `sink_ticks` of audio at `position`. Call only when no whole frame waits.
     pub fn conceal(&mut self, sink_ticks: i64, position: Position) -> Result<(), CodecFault> {
         let samples = self.decoded_samples(sink_ticks);
+        grow(&mut self.decoded, samples.min(self.decoded_max));
         let missing = self.decoded.get_mut(..samples).ok_or(CodecFault)?;
         self.decoder.conceal(missing)?;
         self.append(samples, position, false);
@@ -159,6 +166,7 @@ impl Transcoder {
         position: Position,
     ) -> Result<(), CodecFault> {
         let samples = self.decoded_samples(sink_ticks);
+        grow(&mut self.decoded, samples.min(self.decoded_max));
         let missing = self.decoded.get_mut(..samples).ok_or(CodecFault)?;
         self.decoder.recover(next, missing)?;
         self.append(samples, position, false);
@@ -208,6 +216,7 @@ impl Transcoder {
         match &mut self.resampler {
             None => self.queue.extend_from_slice(decoded),
             Some(resampler) => {
+                grow(&mut self.resampled, resampler.output_len_max(decoded.len()));
                 let written = resampler.process(decoded, &mut self.resampled);
                 let resampled = self.resampled.get(..written).unwrap_or(&self.resampled);
                 self.queue.extend_from_slice(resampled);
@@ -221,6 +230,13 @@ impl Transcoder {
 
     fn decoded_samples(&self, sink_ticks: i64) -> usize {
         usize::try_from(sink_ticks * self.decode_rate_hz / self.sink_clock_hz).unwrap_or(0)
+    }
+}
+
+/// Makes a buffer at least `samples` long.
+pub(super) fn grow(buffer: &mut Vec<i16>, samples: usize) {
+    if buffer.len() < samples {
+        buffer.resize(samples, 0);
     }
 }
 
