@@ -3,6 +3,7 @@
 //! Knows nothing of media and paths: datagrams in, datagrams and the SRTP master keys (RFC 5764) out.
 //! No cookie exchange: datagrams are taken from ICE-authenticated addresses only.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -30,6 +31,11 @@ const FLIGHT_RETRIES: usize = 24;
 const REASSEMBLY_DATAGRAMS_MAX: usize = 30;
 /// `dimpl` panics if a peer's certificate does not fit the buffer: this holds twice what its reassembly can.
 const HANDSHAKE_BUFFER_LEN: usize = 2 * REASSEMBLY_DATAGRAMS_MAX * DATAGRAM_LEN_MAX;
+thread_local! {
+    /// One for all handshakes of a thread: to clear so many bytes for each datagram took longer than to handle it.
+    static HANDSHAKE_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Datagrams that wait for [`DtlsServer::poll_transmit`]: two full flights.
 const TRANSMITS_MAX: usize = 32;
 
@@ -349,14 +355,22 @@ impl DtlsServer {
     /// Takes everything that `dimpl` has to say into our own bounded queues.
     fn drain(&mut self) {
         // While a certificate may come the buffer must hold it; afterwards only records of our own size come out.
-        let mut large;
-        let mut small = [0; DATAGRAM_LEN_MAX];
-        let buffer = if self.state == State::Handshake {
-            large = vec![0; HANDSHAKE_BUFFER_LEN];
-            &mut large[..]
+        if self.state == State::Handshake {
+            HANDSHAKE_BUFFER.with_borrow_mut(|buffer| {
+                if buffer.is_empty() {
+                    buffer.resize(HANDSHAKE_BUFFER_LEN, 0);
+                }
+                self.drain_through(buffer);
+            });
         } else {
-            &mut small[..]
-        };
+            self.drain_through(&mut [0; DATAGRAM_LEN_MAX]);
+        }
+        if self.handshake_done && self.state == State::Handshake {
+            self.fail(DtlsFailure::NoSrtpProfile);
+        }
+    }
+
+    fn drain_through(&mut self, buffer: &mut [u8]) {
         loop {
             match self.dtls.poll_output(buffer) {
                 Output::Packet(packet) if self.transmits.len() < TRANSMITS_MAX => {
@@ -392,9 +406,6 @@ impl DtlsServer {
                 // not ask for.
                 _ => {}
             }
-        }
-        if self.handshake_done && self.state == State::Handshake {
-            self.fail(DtlsFailure::NoSrtpProfile);
         }
     }
 
