@@ -59,12 +59,13 @@ pub(super) async fn run(
         }
     };
     let peer = connection.peer;
-    let Some(line) = Line::upgrade(connection, &head, place).await else {
+    let Some(line) = Box::pin(Line::upgrade(connection, &head, place)).await else {
         return;
     };
     let token = match offered {
         Offered::Resume(token) => {
-            return resume(&front, line, &token, &tenant_id, head.origin.as_deref()).await;
+            let origin = head.origin.as_deref();
+            return Box::pin(resume(&front, line, &token, &tenant_id, origin)).await;
         }
         Offered::Bearer(token) => Some(token),
         Offered::Nothing => None,
@@ -74,7 +75,7 @@ pub(super) async fn run(
     let mut session = Session::open(front, line, token, tenant, head.origin);
     debug!(%peer, tenant_id = %session.tenant.tenant_id, shard = session.open.front.shard.0, "session opened");
     if let Err(panicked) = guarded(session.run()).await {
-        session.fail(&panicked).await;
+        Box::pin(session.fail(&panicked)).await;
     }
 }
 

@@ -244,6 +244,7 @@ fn status_page(good: bool, otherwise: &str) -> String {
     }
 }
 
+/// What ends soon is on the heap, so that the future of a session has no room for it.
 async fn signal(
     front: Rc<Front>,
     connection: Connection,
@@ -263,7 +264,7 @@ async fn signal(
                         .await;
                 }
                 Told::ByClose(refusal) => {
-                    browser_socket::refuse(connection, &head, refusal, place).await;
+                    Box::pin(browser_socket::refuse(connection, &head, refusal, place)).await;
                 }
             };
         }
@@ -274,7 +275,7 @@ async fn signal(
             let tenant = admitted.tenant;
             return browser_socket::run(front, connection, head, tenant_id, tenant, place).await;
         }
-        return hand_off(&front, connection, shard).await;
+        return Box::pin(hand_off(&front, connection, shard)).await;
     }
     let owners: SmallVec<[ShardIndex; 4]> =
         owner::owners(tenant_id.as_str(), front.shards, admitted.spread).collect();
@@ -282,13 +283,13 @@ async fn signal(
         // Before the token and the DTLS handshake. A page that comes back to its call was let through above.
         if let Err(refusal) = front.switch.has_room_for_a_page() {
             front.metrics.refused(ConnectionRefusal::Overload);
-            return browser_socket::refuse(connection, &head, refusal, place).await;
+            return Box::pin(browser_socket::refuse(connection, &head, refusal, place)).await;
         }
         let tenant = admitted.tenant;
         return browser_socket::run(front, connection, head, tenant_id, tenant, place).await;
     }
     let owner = owners[usize::from(connection.peer.port()) % owners.len()];
-    hand_off(&front, connection, owner).await;
+    Box::pin(hand_off(&front, connection, owner)).await;
 }
 
 /// The shard that a head's resume token names.

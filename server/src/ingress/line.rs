@@ -23,8 +23,9 @@ use crate::vendors::browser::{CLOSE_REASON_LEN_MAX, MESSAGE_LEN_MAX, SUBPROTOCOL
 
 /// A socket that stays full for so long is closed and counted.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
-/// tungstenite's defaults take 128 KiB of every socket and let writes grow without end.
-const READ_BUFFER_BYTES: usize = 4 << 10;
+/// What is read at once of what TLS has decrypted already, so that more would save no system call. tungstenite's defaults take
+/// 128 KiB of every socket and let writes grow without end.
+const READ_BUFFER_BYTES: usize = 1 << 10;
 const WRITE_BUFFER_BYTES_MAX: usize = 64 << 10;
 /// A ping goes out when nothing has been heard for so long; twice as long, and the socket is lost.
 const PING_AFTER: Duration = Duration::from_secs(20);
