@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use media::Speech;
-use shard::{Account, Plan, Shard, Stage};
+use shard::{Account, Laps, Plan, Shard, Stage};
 
 /// Calls at once.
 const CALLS: [usize; 3] = [1, 100, 500];
@@ -88,11 +88,9 @@ fn print_row(plan: Plan, calls: usize, account: &Account) {
     );
 }
 
-type Laps = [(u64, u64); Stage::ALL.len()];
-
 fn print_stages(all: &[(Plan, usize, Laps)]) {
     let clock = clock_ns();
-    println!("\nby stage, mean ns each, less {clock} ns for the clock");
+    println!("\nby stage, median ns each, less {clock} ns for the clock");
     print!("{:<24}", "");
     for (_, name) in Stage::ALL {
         print!(" {name:>22}");
@@ -101,9 +99,8 @@ fn print_stages(all: &[(Plan, usize, Laps)]) {
     for (plan, calls, laps) in all {
         print!("{:<18} {calls:>5}", plan.name());
         for (stage, _) in Stage::ALL {
-            let (ns, count) = laps[stage as usize];
-            let mean = (ns / count.max(1)).saturating_sub(clock);
-            print!(" {mean:>22}");
+            let ns = median(laps[stage as usize].clone()).saturating_sub(clock);
+            print!(" {ns:>22}");
         }
         println!();
     }

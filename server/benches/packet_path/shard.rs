@@ -158,6 +158,9 @@ impl Stage {
     ];
 }
 
+/// What each stage took each time, in ns.
+pub type Laps = [Vec<u64>; Stage::ALL.len()];
+
 /// What a run took.
 #[derive(Debug, Clone, Default)]
 pub struct Account {
@@ -184,8 +187,8 @@ pub struct Shard {
     from_pages: Post,
     from_trunks: Post,
     wire: Memory,
-    /// With a clock at every stage: what each took in all, and how often.
-    pub stages: Option<[(u64, u64); Stage::ALL.len()]>,
+    /// With a clock at every stage: what each took, in ns.
+    pub stages: Option<Laps>,
     lap: Instant,
 }
 
@@ -420,15 +423,16 @@ impl Shard {
     fn webrtc_datagram(&mut self, from: SocketAddr, start: usize, end: usize) {
         let datagram = &mut self.from_pages.bytes[start..end];
         let is_check = datagram[0] <= 3;
-        let Ok(SessionKey(number)) = self.demux.find(from, datagram) else {
+        let Ok(found) = self.demux.find(from, datagram) else {
             self.wire.dropped += 1;
             return;
         };
+        let SessionKey(number) = found.session;
         let now = self.now;
         lap(&mut self.stages, &mut self.lap, Stage::Demux);
         let call = &mut self.calls[number];
         let received = call.peer.handle_datagram(now, from, datagram);
-        if received.is_ok() && !is_check {
+        if received.is_ok() && !is_check && found.local.is_some() {
             self.demux.heard(from, None);
         }
         lap(&mut self.stages, &mut self.lap, Stage::Unprotect);
@@ -573,12 +577,10 @@ impl Shard {
     }
 }
 
-fn lap(stages: &mut Option<[(u64, u64); Stage::ALL.len()]>, since: &mut Instant, stage: Stage) {
+fn lap(stages: &mut Option<Laps>, since: &mut Instant, stage: Stage) {
     if let Some(stages) = stages {
         let now = Instant::now();
-        let (ns, count) = &mut stages[stage as usize];
-        *ns += (now - *since).as_nanos() as u64;
-        *count += 1;
+        stages[stage as usize].push((now - *since).as_nanos() as u64);
         *since = now;
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tracing::debug;
 
-use super::demux::Demux;
+use super::demux::{Demux, Found};
 use super::mailbox::SessionEvent;
 use super::media_path::{DigitFor, MediaPath, PathEnd, Wire};
 use super::trunk_media::{MediaSockets, TrunkLeg, TrunkPort};
@@ -35,10 +35,11 @@ impl Switch {
     pub(super) fn handle_webrtc_datagram(
         &mut self,
         now: Instant,
-        key: SessionKey,
+        found: Found,
         way: Way,
         datagram: &mut [u8],
     ) {
+        let key = found.session;
         let is_check = datagram.first().is_some_and(|first| *first <= 3);
         let Some(session) = self.sessions.get_mut(key.0) else {
             return;
@@ -47,7 +48,7 @@ impl Switch {
             return self.metrics.dropped(DropReason::UnknownSource);
         };
         let received = peer.handle_datagram(now, way.remote, datagram);
-        if received.is_ok() && !is_check {
+        if received.is_ok() && !is_check && found.local != way.local {
             self.demux.heard(way.remote, way.local);
         }
         match received {

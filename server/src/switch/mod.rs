@@ -151,6 +151,11 @@ pub struct Switch {
     admission: Admission,
     /// Timers that are due now; kept so that firing allocates nothing.
     due: Vec<Timer>,
+    /// Turns of the media loop so far.
+    turn: u64,
+    /// When the trunk sockets were read last, and whether that was late: then more than one packet of a stream may wait.
+    trunks_read: Instant,
+    is_late: bool,
     /// The media loop sleeps on the doorbell, not on the tick.
     idle: bool,
     draining: bool,
@@ -211,6 +216,9 @@ impl SwitchHandle {
             cpu_pressure: CpuPressure::default(),
             admission: Admission::new(admission_limits(&shards_config)),
             due: Vec::new(),
+            turn: 0,
+            trunks_read: Instant::now(),
+            is_late: false,
             idle: false,
             draining: false,
             dead: false,

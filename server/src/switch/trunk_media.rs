@@ -3,6 +3,7 @@
 //! One even port per call from the trunk's range, RTCP on the next one unless it is muxed (contracts section 1). What
 //! is said to the far end about the call is the control thread's; what is on the wire is [`crate::trunk`]'s.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -30,6 +31,8 @@ const BIND_TRIES_MAX: usize = 8;
 const SOCKET_BUFFER_BYTES: usize = 64 << 10;
 /// Datagrams taken from one trunk socket per tick; a flood waits, or is dropped by the kernel.
 const DATAGRAMS_PER_TURN_MAX: usize = 32;
+/// Sockets that were read in one of so many turns before have more than packets that come apart.
+const TURNS_APART: u64 = 2;
 
 /// One side of a call: the far end.
 pub(super) struct TrunkSide {
@@ -67,6 +70,8 @@ pub(super) struct MediaSockets {
     range: (u16, u16),
     rtp: UdpSocket,
     rtcp: Option<UdpSocket>,
+    /// The media loop's turn in which they were read last.
+    read_in_turn: Cell<u64>,
 }
 
 /// What the trunk sockets of a shard are read with, used again at every tick.
@@ -360,6 +365,7 @@ impl Switch {
                         range,
                         rtp,
                         rtcp,
+                        read_in_turn: Cell::new(0),
                     })
                 }
                 Err(error) => {
@@ -401,9 +407,25 @@ impl Switch {
     }
 
     /// Takes what waits on a trunk socket, one after the other into `datagram`.
+    ///
+    /// A far end's packets come apart, so after one the socket is empty, and asking it once more would be every third system call
+    /// of a packet's. What is there all the same is named again at the next tick; a socket that has something tick after tick,
+    /// or one that is read late, is emptied.
     pub(super) fn drain_trunk_socket(&mut self, now: Instant, socket: u64, datagram: &mut [u8]) {
         let (key, port) = socket_of(socket);
-        for _ in 0..DATAGRAMS_PER_TURN_MAX {
+        let turn = self.turn;
+        let mut datagrams_max = DATAGRAMS_PER_TURN_MAX;
+        if let Some(sockets) = self
+            .calls
+            .get(key.0)
+            .and_then(|call| call.trunk.sockets.as_ref())
+        {
+            let before = sockets.read_in_turn.replace(turn);
+            if turn - before > TURNS_APART && !self.is_late {
+                datagrams_max = 1;
+            }
+        }
+        for _ in 0..datagrams_max {
             let Some(sockets) = self
                 .calls
                 .get(key.0)

@@ -27,6 +27,8 @@ use crate::metrics::ShardMetrics;
 
 /// Batches drained from the WebRTC port in one turn before the timers get theirs.
 const BATCHES_PER_TURN_MAX: usize = 16;
+/// When the trunk sockets were read so long ago, more than one packet of a stream may wait in them.
+const LATE: Duration = Duration::from_millis(5);
 /// Messages taken from the control thread in one turn.
 const MESSAGES_PER_TURN_MAX: usize = 256;
 
@@ -185,8 +187,8 @@ impl Switch {
                 self.metrics.dropped(crate::metrics::DropReason::Oversized);
                 continue;
             }
-            let session = match self.demux.find(from, bytes) {
-                Ok(session) => session,
+            let found = match self.demux.find(from, bytes) {
+                Ok(found) => found,
                 Err(reason) => {
                     self.metrics.dropped(reason);
                     continue;
@@ -196,13 +198,14 @@ impl Switch {
                 remote: from,
                 local: addressed,
             };
+            let whose = Timer::Session(found.session);
             let handled = guard::catch(|| {
                 #[cfg(debug_assertions)]
-                self.step_on_trap(Place::Packet, Timer::Session(session));
-                self.handle_webrtc_datagram(now, session, way, bytes);
+                self.step_on_trap(Place::Packet, whose);
+                self.handle_webrtc_datagram(now, found, way, bytes);
             });
             if let Err(panicked) = handled {
-                self.after_panic(now, Timer::Session(session), &panicked.message);
+                self.after_panic(now, whose, &panicked.message);
             }
         }
         count == batch.capacity()
@@ -213,6 +216,9 @@ impl Switch {
         ready.clear();
         self.trunk_sockets.ready(|socket| ready.push(socket));
         let now = Instant::now();
+        self.turn += 1;
+        self.is_late = now.saturating_duration_since(self.trunks_read) > LATE;
+        self.trunks_read = now;
         for &socket in ready.iter() {
             let whose = Timer::Call(super::trunk_media::call_of(socket));
             let handled = guard::catch(|| {

@@ -12,6 +12,31 @@ fn echo(shard: &mut Shard) -> CallSid {
     call_sid
 }
 
+/// One packet is all that waits as a rule, and one read; what came at once is taken all the same, in the next turn.
+#[test]
+fn packets_that_come_at_once_are_all_taken() {
+    let mut shard = Shard::new(64);
+    let call_sid = echo(&mut shard);
+    for round in 0..3 {
+        for _ in 0..5 {
+            shard.turn();
+        }
+        for sequence in 1..=4 {
+            shard.far_says(call_sid, 0, round * 4 + sequence, &[1; 160]);
+        }
+        shard.turn();
+        shard.turn();
+        let received = shard
+            .handle
+            .0
+            .borrow()
+            .metrics
+            .trunk_packets_received
+            .value();
+        assert_eq!(received, u64::from(round + 1) * 4);
+    }
+}
+
 #[test]
 fn the_far_ends_hold_closes_what_its_direction_closes() {
     let mut shard = Shard::new(64);
