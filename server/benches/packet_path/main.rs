@@ -50,7 +50,7 @@ fn main() -> ExitCode {
             print_row(plan, calls, &account);
             shard.stages = Some(Default::default());
             shard.talk(packets, speech);
-            stages.push((plan, calls, shard.stages.unwrap_or_default()));
+            stages.push((plan, calls, shard.stages.take().unwrap_or_default()));
             shard.assert_nothing_lost();
             if calls == 1 {
                 let timers = shard.timers_per_call();
