@@ -43,7 +43,7 @@ pub(super) fn job(scenario: Scenario) -> Option<String> {
 pub(super) fn notes_ours(scenario: Scenario) -> Vec<(String, String)> {
     let mut notes = vec![note(
         "protection",
-        "DTLS-SRTP with ICE consent checks, reports once a second; the trunk's side plain RTP",
+        "DTLS-SRTP (AEAD_AES_256_GCM), ICE consent checks, reports once a second; the trunk's side plain RTP",
     )];
     if scenario.is_transcoded() {
         let opus = EncoderConfig::for_rate(SampleRate::Hz8000);
@@ -120,8 +120,9 @@ pub(super) fn caveats(plan: &ComparePlan, rival: &Installed) -> Vec<String> {
     }
     caveats.extend([
         "Through ours callers sign on over a WebSocket, with ICE and DTLS-SRTP, and a SIP carrier answers; through theirs both \
-         ends are set up by its control protocol, with SDES-SRTP, without ICE and DTLS. Set-ups are not in the figures; consent \
-         checks and our gateway's own RTCP reports are, in ours."
+         ends are set up by its control protocol, with SDES-SRTP, without ICE and DTLS. SRTP is AES-GCM through ours, \
+         AES-CM with SHA1_80 through theirs. Set-ups are not in the figures; consent checks and our gateway's own RTCP reports \
+         are, in ours."
             .to_owned(),
         "CPU is user and system time of the whole process: the median of five parts of the steady time of a turn, then of the \
          turns. Ours includes the answer to one look a second at its metrics."
