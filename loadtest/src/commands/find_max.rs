@@ -7,16 +7,10 @@ use std::time::Duration;
 use clap::Args;
 use loadtest::load::find_max::{self, FindMaxPlan};
 use loadtest::load::run::RunError;
-use loadtest::load::{html, summary};
+use loadtest::load::{html, spawn, summary};
 
 use super::live::LiveView;
 use super::run::{TargetArguments, measure, prepare, seconds};
-
-/// A spawned gateway refuses nothing for load.
-const UNBOUNDED: [&str; 2] = [
-    "admission_busy_pct_max = 100",
-    "admission_tick_late_ms_max = 0",
-];
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -94,8 +88,13 @@ pub(super) fn run(arguments: &FindMaxArguments) -> Result<bool, Box<dyn Error>> 
         plan.judge_every = 0;
         plan.judged = Duration::ZERO;
         let view = LiveView::start(target.quiet, &plan);
-        measure(target, &UNBOUNDED.map(str::to_owned), &plan, &view)
-            .map_err(|error| RunError::Target(error.to_string()))
+        measure(
+            target,
+            &spawn::without_admission(&target.shards_line),
+            &plan,
+            &view,
+        )
+        .map_err(|error| RunError::Target(error.to_string()))
     };
     let report = find_max::find_max(&plan, step, |step| {
         if !target.quiet {
