@@ -22,6 +22,8 @@ use crate::fault::{Fault, Refusal, RefusalCode};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What was measured so long ago counts a third: within a second a measure follows by 96 %.
 const MEMORY: Duration = Duration::from_millis(300);
+/// Lateness is the median of so many looks: a host that stands still once, for however long, is no reason to refuse calls.
+const LATENESS_LOOKS: usize = 10;
 /// How long it takes to believe that calls cost less than they did: a call that has its bridge may still be silent.
 const COST_MEMORY: Duration = Duration::from_secs(5);
 /// The share of a core that a call is taken to cost before enough of them have been seen: what a transcoded one may cost.
@@ -38,7 +40,7 @@ const OPENS_AT: f64 = 0.95;
 pub(super) struct AdmissionLimits {
     /// Busy share of the core; 1: no limit.
     pub busy_share_max: f64,
-    /// Mean lateness of the ticks; zero: no limit.
+    /// Lateness of the ticks; zero: no limit.
     pub tick_late_max: Duration,
 }
 
@@ -79,6 +81,9 @@ pub(super) struct Admission {
     media_share: f64,
     /// Calls with media, smoothed like the shares: those that the shares show.
     calls_shown: f64,
+    /// The mean of each of the last looks, in a ring.
+    ticks_late_s: [f64; LATENESS_LOOKS],
+    looks: usize,
     tick_late_s: f64,
     call_cost: f64,
     closed_by_busy: bool,
@@ -101,6 +106,8 @@ impl Admission {
             busy_share: 0.0,
             media_share: 0.0,
             calls_shown: 0.0,
+            ticks_late_s: [0.0; LATENESS_LOOKS],
+            looks: 0,
             tick_late_s: 0.0,
             call_cost: CALL_COST_AT_FIRST,
             closed_by_busy: false,
@@ -144,7 +151,11 @@ impl Admission {
         // Those that came meanwhile have hardly cost anything yet.
         let calls_shown = calls_with_media.min(last.calls_with_media);
         follow(&mut self.calls_shown, calls_shown as f64);
-        follow(&mut self.tick_late_s, measures.ticks.mean().as_secs_f64());
+        if passed > LOOK_EVERY.as_secs_f64() * LATENESS_LOOKS as f64 {
+            // A rest, or one long standstill: what was before it is forgotten.
+            self.ticks_late_s = [0.0; LATENESS_LOOKS];
+        }
+        self.look_at_ticks(measures.ticks.mean());
         if self.calls_shown >= CALLS_TO_LEARN_FROM {
             let guessed = CALLS_TO_LEARN_FROM * CALL_COST_AT_FIRST;
             let cost = (self.media_share + guessed) / (self.calls_shown + CALLS_TO_LEARN_FROM);
@@ -152,6 +163,16 @@ impl Admission {
             self.call_cost = cost.max(self.call_cost + cheaper);
         }
         self.judge(measures.calls);
+    }
+
+    fn look_at_ticks(&mut self, late: Duration) {
+        if let Some(oldest) = self.ticks_late_s.get_mut(self.looks % LATENESS_LOOKS) {
+            *oldest = late.as_secs_f64();
+        }
+        self.looks += 1;
+        let mut sorted = self.ticks_late_s;
+        sorted.sort_unstable_by(f64::total_cmp);
+        self.tick_late_s = sorted.get(LATENESS_LOOKS / 2).copied().unwrap_or(0.0);
     }
 
     /// Why no call can begin beside the `calls` that exist, if none can.
