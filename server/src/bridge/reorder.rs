@@ -10,6 +10,8 @@ use super::timeline::Position;
 
 /// Packets that wait at most, which is more than arrive within any sensible wait.
 const PACKETS_MAX: usize = 8;
+/// How many the queue has room for at first.
+const PACKETS_USUAL: usize = 2;
 
 /// What a packet means to the audio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +48,9 @@ impl ReorderQueue {
     pub fn new(wait: Duration) -> Self {
         Self {
             wait,
-            waiting: Vec::with_capacity(PACKETS_MAX),
-            spare_payloads: Vec::with_capacity(PACKETS_MAX),
+            // Hardly a call ever has more waiting; one that does keeps the room.
+            waiting: Vec::with_capacity(PACKETS_USUAL),
+            spare_payloads: Vec::with_capacity(PACKETS_USUAL),
             next: None,
         }
     }
