@@ -3,7 +3,7 @@
 use super::*;
 use loadtest::sip_peer::{Action, Challenge, DigestAlgorithm, Response, refuse};
 use loadtest::webrtc_client::CallError;
-use server::call::EventType;
+use server::call::{CallEvent, EventType};
 use std::time::Duration;
 
 const CAME_TO_NOTHING: [EventType; 2] =
@@ -20,14 +20,15 @@ fn unanswered(gateway: &Gateway) -> (u8, String) {
 
 /// The events and the cause of the call that ended last.
 fn ended_with(gateway: &Gateway, cause: i32) {
+    // The page hears of an end before the event stream tells it.
+    let calls = gateway.metrics().unwrap().sum("clutchcall_calls_total") as usize;
     let found = gateway.wait_for_events(in_time(), |events| {
-        let end = events
-            .iter()
-            .rev()
-            .find(|event| event.event_type == EventType::ChannelHangupComplete)?;
-        Some((end.call_sid.to_string(), end.q850_cause))
+        let is_end = |event: &&CallEvent| event.event_type == EventType::ChannelHangupComplete;
+        let ends: Vec<&CallEvent> = events.iter().filter(is_end).collect();
+        let last = ends.last().filter(|_| ends.len() == calls)?;
+        Some((last.call_sid.to_string(), last.q850_cause))
     });
-    let (call_sid, q850_cause) = found.expect("a final event");
+    let (call_sid, q850_cause) = found.expect("a final event of every call");
     assert_eq!(q850_cause, cause);
     assert_eq!(gateway.event_types(&call_sid), CAME_TO_NOTHING);
 }

@@ -190,6 +190,12 @@ fn sigterm_refuses_what_is_new_and_ends_calls_with_41() {
             .unwrap();
     }
     gateway.signal("TERM").unwrap();
+    // The kernel delivers a signal when it likes.
+    let deadline = in_time();
+    while gateway.get("/readyz").unwrap().status != 503 {
+        assert!(Instant::now() < deadline, "it does not drain");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let late = peer.call(OutgoingCall::new(&setup.uri("1")));
     let refused = peer
         .wait_for_state(late, CallState::Ended, in_time())
@@ -216,14 +222,15 @@ fn sigterm_refuses_what_is_new_and_ends_calls_with_41() {
             );
         }
     }
+    let status = gateway.wait_for_exit(Duration::from_secs(10)).unwrap();
+    assert!(status.success(), "{status}");
+    assert!(gateway.wait_for_event_stream_end(in_time()));
     let calls = by_call(&gateway.events());
     assert!(
         calls.values().all(|types| types[..] == WHOLE_CALL),
         "{calls:?}"
     );
     assert_eq!(calls.len(), CALLS);
-    let status = gateway.wait_for_exit(Duration::from_secs(10)).unwrap();
-    assert!(status.success(), "{status}");
 }
 
 /// What the gateway answers to OPTIONS.
