@@ -48,7 +48,10 @@ fuzz_target!(|input: &[u8]| {
                 let check = ice_check("page", false, 0);
                 let owner = ufrags.iter().find(|(ufrag, _)| *ufrag == ours);
                 assert_eq!(
-                    demux.find(step.from, &check).ok(),
+                    demux
+                        .find(step.from, &check)
+                        .ok()
+                        .map(|found| found.session),
                     owner.map(|(_, owner)| *owner)
                 );
             }
@@ -63,7 +66,8 @@ fuzz_target!(|input: &[u8]| {
                     Some(20..=63 | 128..=191) => bound.map(|(_, owner)| *owner),
                     _ => None,
                 };
-                assert_eq!(demux.find(step.from, step.bytes).ok(), owner);
+                let found = demux.find(step.from, step.bytes).ok();
+                assert_eq!(found.map(|found| found.session), owner);
             }
         }
         assert_eq!(demux.len(), addresses.len() + ufrags.len());
