@@ -223,15 +223,3 @@ fn the_comparison_has_both_sides() {
     assert_eq!(cost.matches("<rect class=\"fill orange\"").count(), 5 + 1);
     assert_eq!(cost.matches(">not shown</text>").count(), 1);
 }
-
-#[test]
-#[ignore = "writes the pages for a look: LOOK=directory"]
-fn pages_for_a_look() {
-    let directory = std::path::PathBuf::from(std::env::var_os("LOOK").unwrap());
-    let write = |name: &str, html: String| std::fs::write(directory.join(name), html).unwrap();
-    write("good.html", page(&samples::good()));
-    write("nothing.html", page(&samples::nothing_measured()));
-    write("large.html", page(&samples::large_with_failures()));
-    write("find_max.html", find_max_page(&samples::find_max()));
-    write("compare.html", compare_page(&samples::compare()));
-}
