@@ -9,6 +9,7 @@
 //! | [`ring`], [`doorbell`], [`mesh`] | lock-free rings between threads, and waking who sleeps |
 //! | [`listener`], [`tls`] | accepting on every shard, TLS, and moving a live connection to its owner |
 //! | [`udp`] | batched datagrams on sockets of our own |
+//! | [`tick_stream`] | a TCP or TLS stream without an executor |
 //! | [`wheel`], [`tick`] | many deadlines on one clock per shard |
 //!
 //! glommio is used for scheduling, timers and TCP only: its UDP send path truncates datagrams once a socket is full,
@@ -25,6 +26,7 @@ mod pacemaker;
 pub mod ring;
 mod task;
 pub mod tick;
+pub mod tick_stream;
 pub mod tls;
 pub mod udp;
 pub mod wheel;

@@ -1,12 +1,13 @@
 //! The messages on the rings between a shard and the control thread.
 //!
-//! A shard asks ([`ToControl::Ask`]) and gets one [`ToShard::Answer`] with the same [`AskId`]; everything else is
-//! one-way. Only owned, `Send` data travels; no socket, no clock.
+//! A shard asks ([`ToControl::Ask`]) and gets one [`ToShard::Answer`] with the same [`AskId`]; a dial that it orders comes
+//! back as a live socket or a refusal; everything else is one-way. Only owned, `Send` data travels; no clock.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use shards::ShardIndex;
+use shards::tick_stream::LiveStream;
 
 use crate::call::q850::Q850Cause;
 use crate::call::{Announcement, CallEvent, CallRecord, TrunkMedia};
@@ -63,6 +64,16 @@ pub enum ToControl {
         digits: String,
         /// How long each is held.
         duration_ms: u32,
+    },
+    /// Dial who takes an incoming call. Answered by [`ToShard::VendorSocket`], unless the call ends before: its
+    /// [`ToControl::Ended`] or [`ToControl::Release`] gives the dial up.
+    VendorDial(Box<VendorDial>),
+    /// Have Twilio end its call, where the tenant has credentials for its REST API. Nothing answers.
+    TwilioHangUp {
+        /// Whose credentials.
+        tenant_id: TenantId,
+        /// Twilio's own name for the call (`CA` and 32 hex digits), as it told it.
+        vendor_call: String,
     },
     /// A browser session can be called from now on.
     Waiting(Box<WaitingSession>),
@@ -128,6 +139,30 @@ pub struct TrunkDial {
     pub local_rtp: Option<SocketAddr>,
 }
 
+/// Who is dialled for an incoming call, in place of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VendorDialTarget {
+    /// A Vapi assistant of the tenant, over a WebSocket that Vapi names when it is asked.
+    Vapi,
+    /// The AI agent of this trunk: a `websocket` trunk, or the SIP trunk that brought the call (HANDLE_AI).
+    Agent(TrunkId),
+}
+
+/// The vendor side of an incoming call, to be dialled.
+#[derive(Debug)]
+pub struct VendorDial {
+    /// The call.
+    pub call_sid: CallSid,
+    /// Whose call.
+    pub tenant_id: TenantId,
+    /// Who is dialled.
+    pub to: VendorDialTarget,
+    /// Who calls.
+    pub from: String,
+    /// The number that was called.
+    pub to_number: String,
+}
+
 /// From the control thread to a shard.
 #[derive(Debug)]
 pub enum ToShard {
@@ -135,6 +170,8 @@ pub enum ToShard {
     Answer(AskId, Result<(), Refusal>),
     /// What became of a trunk leg.
     Trunk(CallSid, TrunkProgress),
+    /// The answer to [`ToControl::VendorDial`]: a WebSocket behind its handshake, which the shard owns from here on.
+    VendorSocket(CallSid, Result<Box<LiveStream>, Refusal>),
     /// Somebody calls over a trunk.
     Incoming(Box<IncomingCall>),
     /// End this call (an operator, the drain deadline).
@@ -184,6 +221,8 @@ pub struct IncomingCall {
 pub enum IncomingTarget {
     /// A page, which accepts or rejects.
     Session(SessionAddress),
+    /// An AI agent or Vapi, which the shard has dialled ([`ToControl::VendorDial`]).
+    Agent(VendorDialTarget),
     /// The far end hears itself.
     Echo(EchoCodec),
     /// The far end is answered and hears this once; then the call ends with cause 16.

@@ -2,18 +2,22 @@
 
 use std::net::SocketAddr;
 
+use shards::tick_stream::LiveStream;
+
 use crate::bridge::StreamFormat;
 use crate::config::EchoCodec;
 use crate::rtp::StreamDirection;
 use crate::srtp::SrtpKeys;
 
 /// The media of a trunk leg.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum TrunkMedia {
     /// Our own echo.
     Echo(EchoCodec),
     /// RTP with a far end.
     Rtp(Box<RtpMedia>),
+    /// A WebSocket with an AI agent, behind its handshake; the shard owns it from here on. Only as an answer.
+    Socket(Box<LiveStream>),
 }
 
 /// RTP with a far end, by its SDP and ours, or by the configuration.

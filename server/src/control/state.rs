@@ -23,7 +23,7 @@ use crate::call::q850::Q850Cause;
 use crate::call::rings::{IncomingCall, IncomingTarget, Question, ToControl, ToShard};
 use crate::call::{CallAccount, CallEvent, CallIdentity, CallMachine, CallRecord, HangupReason};
 use crate::config::{GatewayConfig, SipTransport, TrunkKind};
-use crate::fault::{Fault, Refusal};
+use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::id::{CallSid, TenantId, TrunkId, UnixMillis};
 use crate::settings::Settings;
 use crate::trunk::sip::agent::{IncomingInvite, Received, TransferTarget};
@@ -184,6 +184,13 @@ impl ControlState {
             } => self
                 .signalling
                 .handle_digits(now.instant, call_sid, &digits, duration_ms),
+            ToControl::VendorDial(dial) => {
+                let message = "this version dials no vendor";
+                let refusal = Refusal::new(RefusalCode::NotFound, Fault::Us, message);
+                let answer = ToShard::VendorSocket(dial.call_sid, Err(refusal));
+                self.outbox.push_back((shard, answer));
+            }
+            ToControl::TwilioHangUp { .. } => {}
             ToControl::Waiting(session) => self.waiting.add(*session),
             ToControl::NotWaiting(session) => self.waiting.remove(session),
         }

@@ -153,6 +153,11 @@ impl Switch {
             IncomingTarget::Session(address) => {
                 VendorSide::Session(self.waiting_session(*address)?)
             }
+            IncomingTarget::Agent(_) => {
+                let message = "this version has no call taken by an agent";
+                return Err(Refusal::new(RefusalCode::NotFound, Fault::Us, message)
+                    .with_cause(Q850Cause::BEARER_NOT_IMPLEMENTED));
+            }
             IncomingTarget::Echo(codec) => VendorSide::Echo(*codec),
             IncomingTarget::Play(announcement) => {
                 let then = HangUp::caller("the announcement was played");

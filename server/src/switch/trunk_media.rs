@@ -189,6 +189,11 @@ impl TrunkSide {
                 return Ok(());
             }
             TrunkMedia::Rtp(media) => *media,
+            TrunkMedia::Socket(_) => {
+                let message = "this version carries no agent's WebSocket";
+                return Err(Refusal::new(RefusalCode::NotFound, Fault::Us, message)
+                    .with_cause(Q850Cause::BEARER_NOT_IMPLEMENTED));
+            }
         };
         let set = match &mut self.leg {
             TrunkLeg::Rtp(leg) => leg.update(media, now),

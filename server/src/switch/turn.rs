@@ -136,6 +136,10 @@ fn take_messages(
             ToShard::Trunk(call_sid, progress) => switch.for_call(now, call_sid, |switch| {
                 switch.trunk_progress(now, call_sid, progress);
             }),
+            // Nobody has dialled: it is closed.
+            ToShard::VendorSocket(call_sid, _) => {
+                tracing::warn!(%call_sid, shard = switch.shard.0, "a vendor's socket that nobody asked for");
+            }
             ToShard::Incoming(call) => switch.for_call(now, call.call_sid, |switch| {
                 switch.incoming(now, *call);
             }),
