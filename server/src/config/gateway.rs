@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use codecs::opus::Limits as OpusLimits;
 
-use super::{InboundRoute, PublicKey, SipTrunkConfig};
+use super::{
+    AgentConfig, HostPattern, InboundRoute, PublicKey, SipTrunkConfig, TwilioConfig, VapiConfig,
+};
 use crate::id::{TenantId, TrunkId};
 
 /// All of `gateway.toml`. Shared read-only with every shard.
@@ -126,10 +128,25 @@ pub struct TenantConfig {
     pub setups_per_s: u32,
     /// `[tenants.browser]`; none: the vendor is not configured.
     pub browser: Option<BrowserConfig>,
+    /// `[tenants.twilio]`; none: the vendor is not configured.
+    pub twilio: Option<TwilioConfig>,
+    /// `[tenants.vapi]`; none: the vendor is not configured.
+    pub vapi: Option<VapiConfig>,
+    /// `outbound_hosts`: whom the gateway may dial for the tenant by HTTP and WebSocket; empty: nobody.
+    pub outbound_hosts: Vec<HostPattern>,
     /// `[[tenants.routes]]`, in the file's order.
     pub routes: Vec<RouteConfig>,
     /// `[[tenants.inbound]]`, in the file's order: the first that fits takes the call.
     pub inbound: Vec<InboundRoute>,
+}
+
+impl TenantConfig {
+    /// May the gateway dial this host of a URL for the tenant? Without its port; an IPv6 address with or without brackets.
+    pub fn allows_host(&self, host: &str) -> bool {
+        self.outbound_hosts
+            .iter()
+            .any(|pattern| pattern.allows(host))
+    }
 }
 
 /// `[tenants.browser]`
@@ -186,6 +203,9 @@ pub struct TrunkConfig {
     pub no_media_timeout_s: u32,
     /// How long a transcoding bridge waits for a missing packet, default 20.
     pub reorder_wait_ms: u32,
+    /// `api_bearer_token` or `api_bearer_token_file`: the vendor account's secret, as Twilio's auth token; see
+    /// [`TwilioConfig::trunk_id`].
+    pub api_bearer_token: Option<Secret>,
 }
 
 impl TrunkConfig {
@@ -203,6 +223,7 @@ impl TrunkConfig {
             codec_preferences: vec![CodecName::Pcmu, CodecName::Pcma, CodecName::Opus],
             no_media_timeout_s: 60,
             reorder_wait_ms: 20,
+            api_bearer_token: None,
         }
     }
 }
@@ -221,8 +242,8 @@ pub enum TrunkKind {
     },
     /// A carrier or PBX.
     Sip(Box<SipTrunkConfig>),
-    /// An AI agent's WebSocket. Comes with the WebSocket issue: until then `check` refuses it by name.
-    WebSocket,
+    /// An AI agent's WebSocket, which we dial.
+    WebSocket(Box<AgentConfig>),
 }
 
 /// `codec` of an echo trunk.

@@ -34,6 +34,13 @@ pub enum InboundTarget {
     },
     /// `target = "echo"`: answered, and the caller hears himself.
     Echo,
+    /// `target = "vapi"`: the tenant's assistant.
+    Vapi,
+    /// `target = "agent"`: an AI agent.
+    Agent {
+        /// `agent_trunk_id`: a trunk of kind "websocket" of this tenant.
+        trunk_id: TrunkId,
+    },
 }
 
 impl NumberPattern {

@@ -6,7 +6,7 @@
 //!
 //! | file | subject |
 //! | --- | --- |
-//! | `gateway`, `inbound`, `sip_trunk`, `shards` | the typed forms |
+//! | `gateway`, `inbound`, `sip_trunk`, `agent`, `twilio`, `vapi`, `outbound_hosts`, `shards` | the typed forms |
 //! | `gateway_file`, `ice_server_file`, `tenant_file`, `inbound_file`, `trunk_file`, `sip_trunk_file`, `shards_file` | from TOML to the typed forms |
 //! | `sip_neighbours` | SIP trunks against each other: sockets, and whose call it is |
 //! | `document`, `section`, `spelling` | a TOML file with the place of every value, read key by key |
@@ -14,6 +14,7 @@
 //! | `tls`, `public_key` | the key files that the configuration names |
 //! | `machine` | ports and cores of this machine against both files |
 
+mod agent;
 mod document;
 mod gateway;
 mod gateway_file;
@@ -21,6 +22,7 @@ mod ice_server_file;
 mod inbound;
 mod inbound_file;
 mod machine;
+mod outbound_hosts;
 mod public_key;
 mod report;
 mod section;
@@ -33,16 +35,22 @@ mod spelling;
 mod tenant_file;
 mod tls;
 mod trunk_file;
+mod twilio;
+mod vapi;
 
 use std::path::{Path, PathBuf};
 
+pub use agent::*;
 pub use gateway::*;
 pub use inbound::*;
 pub use machine::*;
+pub use outbound_hosts::*;
 pub use public_key::*;
 pub use report::*;
 pub use shards::*;
 pub use sip_trunk::*;
+pub use twilio::*;
+pub use vapi::*;
 
 /// Both files, consistent with each other and with this machine.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::Secret;
+use super::{AgentConfig, Secret};
 
 /// A carrier or PBX that is reached by SIP (RFC 3261).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub struct SipTrunkConfig {
     pub inbound_audio_file: Option<PathBuf>,
     /// `inbound_webhook_url` of `NOTIFY_AND_HANGUP`.
     pub inbound_webhook_url: Option<String>,
+    /// The agent of `HANDLE_AI`.
+    pub agent: Option<AgentConfig>,
     /// `dtmf = "auto" | "rfc4733" | "info" | "inband"`, default `"auto"`: the first that the far end takes.
     pub dtmf: DtmfMethod,
     /// `srtp = true`: media is SRTP with keys in the SDP (RFC 4568) or there is no call.
@@ -94,6 +96,7 @@ impl SipTrunkConfig {
             inbound_rule: InboundRule::Reject,
             inbound_audio_file: None,
             inbound_webhook_url: None,
+            agent: None,
             dtmf: DtmfMethod::Auto,
             srtp: false,
             tls_ca_file: None,
@@ -145,7 +148,7 @@ pub enum InboundRule {
     PlayAndHangUp,
     /// 2: `inbound_webhook_url` is told, the call refused.
     NotifyAndHangUp,
-    /// 3: an AI agent; 480 until there is one.
+    /// 3: the trunk's AI agent takes it.
     HandleAi,
 }
 

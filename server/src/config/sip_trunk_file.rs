@@ -132,6 +132,7 @@ pub(super) fn read(
         inbound_rule: inbound.rule,
         inbound_audio_file: inbound.audio_file,
         inbound_webhook_url: inbound.webhook_url,
+        agent: None,
         dtmf: read_dtmf(section),
         srtp,
         tls_ca_file,

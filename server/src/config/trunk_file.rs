@@ -127,6 +127,7 @@ pub(super) fn read<'a>(
         codec_preferences: media.codec_preferences,
         no_media_timeout_s,
         reorder_wait_ms,
+        api_bearer_token: None,
     };
     Some(ReadTrunk {
         config,

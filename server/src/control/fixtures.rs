@@ -145,6 +145,9 @@ pub(super) fn set_tenant(
         max_calls,
         setups_per_s,
         browser: None,
+        twilio: None,
+        vapi: None,
+        outbound_hosts: Vec::new(),
         routes: Vec::new(),
         inbound: Vec::new(),
     };

@@ -107,6 +107,12 @@ pub fn decide(
                 ),
             }
         }
+        Some(InboundTarget::Vapi | InboundTarget::Agent { .. }) => refuse(
+            480,
+            Q850Cause::NO_USER_RESPONDING,
+            Fault::Config,
+            "the route's target is an AI agent, which this version does not connect",
+        ),
         None => by_rule(sip, announcements),
     }
 }

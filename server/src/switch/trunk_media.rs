@@ -153,7 +153,9 @@ impl TrunkSide {
     fn digit_method(&self) -> DtmfMethod {
         match &self.config.kind {
             TrunkKind::Sip(sip) => sip.dtmf,
-            TrunkKind::Echo(_) | TrunkKind::Rtp { .. } | TrunkKind::WebSocket => DtmfMethod::Auto,
+            TrunkKind::Echo(_) | TrunkKind::Rtp { .. } | TrunkKind::WebSocket(_) => {
+                DtmfMethod::Auto
+            }
         }
     }
 
@@ -311,7 +313,7 @@ impl Switch {
             TrunkKind::Rtp { rtcp_mux, .. } => Some(self.bind_media_sockets(trunk, *rtcp_mux)?),
             // Whether RTCP is muxed is known after the far end's SDP: till then we have a port for it.
             TrunkKind::Sip(_) => Some(self.bind_media_sockets(trunk, false)?),
-            TrunkKind::WebSocket => {
+            TrunkKind::WebSocket(_) => {
                 let message = format!(
                     "trunk {} is of a kind that this version does not carry",
                     trunk.trunk_id
@@ -524,7 +526,7 @@ impl Switch {
 fn allowed_ranges(kind: &TrunkKind) -> Vec<IpCidr> {
     match kind {
         TrunkKind::Sip(sip) => sip.media_ip_cidrs.clone(),
-        TrunkKind::Echo(_) | TrunkKind::Rtp { .. } | TrunkKind::WebSocket => Vec::new(),
+        TrunkKind::Echo(_) | TrunkKind::Rtp { .. } | TrunkKind::WebSocket(_) => Vec::new(),
     }
 }
 

@@ -59,6 +59,7 @@ fn a_small_sip_trunk_has_the_published_defaults() {
             inbound_rule: InboundRule::Reject,
             inbound_audio_file: None,
             inbound_webhook_url: None,
+            agent: None,
             dtmf: DtmfMethod::Auto,
             srtp: false,
             tls_ca_file: None,

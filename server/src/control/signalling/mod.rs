@@ -265,7 +265,9 @@ impl Signalling {
             .and_then(|trunk| match &trunk.kind {
                 TrunkKind::Echo(codec) => Ok(echo::answer(*codec)),
                 TrunkKind::Rtp { remote, rtcp_mux } => rtp::answer(trunk, *remote, *rtcp_mux, dial),
-                TrunkKind::Sip(_) | TrunkKind::WebSocket => Err(without_signalling(&dial.trunk_id)),
+                TrunkKind::Sip(_) | TrunkKind::WebSocket(_) => {
+                    Err(without_signalling(&dial.trunk_id))
+                }
             });
         let progress = match answer {
             Ok(media) => TrunkProgress::Answered(media),

@@ -7,7 +7,7 @@ use super::super::fixtures::{call, config, set_trunk, trunk};
 use super::*;
 use crate::bridge::Codec;
 use crate::call::TrunkMedia;
-use crate::config::{CodecName, EchoCodec};
+use crate::config::{AgentConfig, AgentDialect, CodecName, EchoCodec};
 
 fn dial(signalling: &mut Signalling, name: &str, local_rtp: Option<&str>) -> TrunkProgress {
     signalling.handle_dial(
@@ -77,7 +77,9 @@ fn a_fixed_peer_answers_at_once_in_the_trunks_first_codec() {
 #[test]
 fn what_can_not_be_dialled_fails_and_says_whose_fault_it_is() {
     let mut config = config();
-    set_trunk(&mut config, "acme", "carrier", 10, TrunkKind::WebSocket);
+    let agent = AgentConfig::with_defaults("wss://agent.example.com/".into(), AgentDialect::Twilio);
+    let kind = TrunkKind::WebSocket(Box::new(agent));
+    set_trunk(&mut config, "acme", "carrier", 10, kind);
     let mut signalling = Signalling::new(Instant::now(), &config, [0; 32]);
     let unknown = refusal(dial(&mut signalling, "no-such", None));
     assert_eq!(
