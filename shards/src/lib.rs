@@ -8,6 +8,7 @@
 //! | [`guard`] | a panic becomes an error value |
 //! | [`ring`], [`doorbell`], [`mesh`] | lock-free rings between threads, and waking who sleeps |
 //! | [`listener`], [`tls`] | accepting on every shard, TLS, and moving a live connection to its owner |
+//! | [`tick_stream`] | TCP and TLS streams that are drained at the tick |
 //! | [`udp`] | batched datagrams on sockets of our own |
 //! | [`tick_stream`] | a TCP or TLS stream without an executor |
 //! | [`wheel`], [`tick`] | many deadlines on one clock per shard |

@@ -1,9 +1,9 @@
-//! Many sockets with little traffic each (a trunk's port per call): which of them have something, asked once per tick.
+//! Many sockets with little traffic each (a trunk's port per call, a [`crate::tick_stream::TickStream`] per call): which
+//! of them have something, asked once per tick.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::UdpSocket;
 use super::sys;
 
 /// Sockets that one [`SocketSet::ready`] names at most; the kernel goes round, so the others come at the next tick.
@@ -31,7 +31,7 @@ impl SocketSet {
     ///
     /// # Errors
     /// `EEXIST` when it is in the set, `ENOSPC` beyond `fs.epoll.max_user_watches`.
-    pub fn insert(&mut self, key: u64, socket: &UdpSocket) -> io::Result<()> {
+    pub fn insert(&mut self, key: u64, socket: &impl AsFd) -> io::Result<()> {
         sys::epoll_add(self.epoll.as_fd(), socket.as_fd(), key)
     }
 
@@ -39,11 +39,12 @@ impl SocketSet {
     ///
     /// # Errors
     /// `ENOENT` when it is not in the set.
-    pub fn remove(&mut self, socket: &UdpSocket) -> io::Result<()> {
+    pub fn remove(&mut self, socket: &impl AsFd) -> io::Result<()> {
         sys::epoll_remove(self.epoll.as_fd(), socket.as_fd())
     }
 
-    /// Calls `each` with the key of every socket that has a datagram or an error now, without waiting.
+    /// Calls `each` with the key of every socket that has a datagram, bytes, an end or an error now, without waiting.
+    /// A stream at its end is named until it is removed or closed.
     pub fn ready(&mut self, mut each: impl FnMut(u64)) {
         // The only errors of a poll without waiting are a signal and a bad descriptor; ours is open.
         let ready = sys::epoll_poll(self.epoll.as_fd(), &mut self.events).unwrap_or(0);
