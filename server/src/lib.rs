@@ -11,6 +11,7 @@
 //! | [`trunk`] | the far end's media legs behind one interface |
 //! | [`bridge`] | the post-bridge path that all adapters share: reorder, conceal, transcode, DTMF |
 //! | [`webrtc`] | the media leg of a WebRTC peer: ICE-lite, DTLS, SRTP, SDP |
+//! | [`pcm`] | the media leg of a WebSocket-PCM peer, and what its dialects share |
 //! | [`call`] | `CallEvent`, the call machine, Q.850, MOS, the call record, the ring messages |
 //! | [`auth`] | one file per credential |
 //! | [`rtp`] | RTP and RTCP packets, sequence and clock arithmetic, RFC 4733 |
@@ -33,6 +34,7 @@ pub mod ingress;
 #[cfg(debug_assertions)]
 pub mod injection;
 pub mod metrics;
+pub mod pcm;
 pub mod rtp;
 pub mod serve;
 pub mod settings;
