@@ -41,7 +41,7 @@ impl Browser {
         let (number, rtpmap) = match codec {
             Codec::Opus => (111, "opus/48000/2"),
             Codec::Pcmu => (0, "PCMU/8000"),
-            Codec::Pcma | Codec::L16 => unreachable!("not offered here"),
+            Codec::Pcma | Codec::L16(_) => unreachable!("not offered here"),
         };
         let clock = codec.clock_rate_hz();
         let fingerprint = self.certificate.fingerprint_str();

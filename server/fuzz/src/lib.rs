@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use codecs::SampleRate;
 use server::bridge::{Codec, StreamFormat, TelephoneEventFormat};
 use server::config::{
     Secret, SipCredentials, SipTransport, SipTrunkConfig, TrunkConfig, TrunkKind,
@@ -131,7 +132,7 @@ pub fn format(number: u8) -> StreamFormat {
         0 => Codec::Opus,
         1 => Codec::Pcmu,
         2 => Codec::Pcma,
-        _ => Codec::L16,
+        _ => Codec::L16(SampleRate::Hz16000),
     };
     let clock_rate_hz = match number >> 2 & 3 {
         0 => None,

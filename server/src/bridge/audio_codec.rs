@@ -36,7 +36,7 @@ impl AudioDecoder {
             }
             Codec::Pcmu => g711(Law::Mu),
             Codec::Pcma => g711(Law::A),
-            Codec::L16 => Self::L16(Concealer::new(rate)),
+            Codec::L16(_) => Self::L16(Concealer::new(rate)),
         })
     }
 
@@ -156,7 +156,7 @@ impl AudioEncoder {
             }
             Codec::Pcmu => Self::G711 { law: Law::Mu },
             Codec::Pcma => Self::G711 { law: Law::A },
-            Codec::L16 => Self::L16,
+            Codec::L16(_) => Self::L16,
         })
     }
 

@@ -1,5 +1,7 @@
 //! What a leg sends and receives: codec, payload types, clock rates.
 
+use codecs::SampleRate;
+
 use crate::rtp::PayloadType;
 
 /// A codec on a leg, with the sampling rate where the name alone leaves it open.
@@ -11,8 +13,8 @@ pub enum Codec {
     Pcmu,
     /// G.711 A-law, 8 kHz.
     Pcma,
-    /// RFC 3551 L16 mono, big-endian, 16 kHz.
-    L16,
+    /// RFC 3551 L16 mono, big-endian: 16 kHz in SDP, any rate on a leg of PCM.
+    L16(SampleRate),
 }
 
 impl Codec {
@@ -22,7 +24,7 @@ impl Codec {
             Self::Opus => "opus",
             Self::Pcmu => "PCMU",
             Self::Pcma => "PCMA",
-            Self::L16 => "L16",
+            Self::L16(_) => "L16",
         }
     }
 
@@ -31,7 +33,7 @@ impl Codec {
         match self {
             Self::Opus => 48_000,
             Self::Pcmu | Self::Pcma => 8_000,
-            Self::L16 => 16_000,
+            Self::L16(rate) => rate.hz(),
         }
     }
 }

@@ -53,7 +53,7 @@ impl DurationWatch {
 fn duration_ms(codec: Codec, payload: &[u8]) -> Option<u32> {
     let bytes_per_ms = match codec {
         Codec::Pcmu | Codec::Pcma => 8,
-        Codec::L16 => 32,
+        Codec::L16(rate) => rate.samples(1) * 2,
         Codec::Opus => {
             let samples = packet_duration_samples(payload, SampleRate::Hz48000).ok()?;
             return u32::try_from(samples / 48).ok();

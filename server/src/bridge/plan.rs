@@ -66,7 +66,7 @@ fn pcm_rate(codec: Codec) -> Option<SampleRate> {
     match codec {
         Codec::Opus => None,
         Codec::Pcmu | Codec::Pcma => Some(SampleRate::Hz8000),
-        Codec::L16 => Some(SampleRate::Hz16000),
+        Codec::L16(rate) => Some(rate),
     }
 }
 
@@ -120,12 +120,18 @@ mod tests {
 
     #[test]
     fn plans_are_the_shortest_chain() {
+        let [narrow, wide, widest] =
+            [SampleRate::Hz8000, SampleRate::Hz16000, SampleRate::Hz24000].map(Codec::L16);
         let cases = [
             (Codec::Opus, Codec::Pcmu, false, "opus>pcm8k>PCMU"),
             (Codec::Pcma, Codec::Opus, false, "PCMA>pcm8k>opus"),
-            (Codec::Opus, Codec::L16, false, "opus>pcm16k>L16"),
-            (Codec::Pcmu, Codec::L16, false, "PCMU>pcm8k>pcm16k>L16"),
-            (Codec::L16, Codec::Pcma, false, "L16>pcm16k>pcm8k>PCMA"),
+            (Codec::Opus, wide, false, "opus>pcm16k>L16"),
+            (Codec::Pcmu, wide, false, "PCMU>pcm8k>pcm16k>L16"),
+            (wide, Codec::Pcma, false, "L16>pcm16k>pcm8k>PCMA"),
+            (narrow, Codec::Pcmu, false, "L16>pcm8k>PCMU"),
+            (Codec::Opus, widest, false, "opus>pcm24k>L16"),
+            (widest, narrow, false, "L16>pcm24k>pcm8k>L16"),
+            (wide, wide, false, "L16 passthrough"),
             (Codec::Pcmu, Codec::Pcma, false, "PCMU>pcm8k>PCMA"),
             (Codec::Opus, Codec::Opus, true, "opus>pcm48k>opus"),
             (Codec::Opus, Codec::Opus, false, "opus passthrough"),

@@ -53,7 +53,7 @@ impl DigitTones {
 fn rate_of(codec: Codec) -> SampleRate {
     match codec {
         Codec::Pcmu | Codec::Pcma => SampleRate::Hz8000,
-        Codec::L16 => SampleRate::Hz16000,
+        Codec::L16(rate) => rate,
         Codec::Opus => OPUS_RATE,
     }
 }

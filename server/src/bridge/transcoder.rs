@@ -10,6 +10,7 @@ use codecs::opus::{Conditions, Limits};
 use codecs::resample::Resampler;
 
 use super::audio_codec::{AudioDecoder, AudioEncoder, CodecFault};
+use super::direction::PAYLOAD_LEN_MAX;
 use super::timeline::{Position, ticks};
 use super::{BridgeError, Codec};
 
@@ -252,6 +253,11 @@ pub(super) fn packet_duration_ms(codec: Codec, ptime_ms: u8) -> u32 {
             60.. => 60,
         },
         Codec::Pcmu | Codec::Pcma => ptime_ms.clamp(10, 60),
-        Codec::L16 => ptime_ms.clamp(10, 40),
+        Codec::L16(rate) => {
+            let longest_ms = PAYLOAD_LEN_MAX / rate.samples(1) / 2;
+            // In steps of 10 ms, as the far ends' own.
+            let longest_ms = longest_ms as u32 / 10 * 10;
+            ptime_ms.clamp(10, longest_ms.clamp(10, 60))
+        }
     }
 }

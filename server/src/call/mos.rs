@@ -49,7 +49,7 @@ impl Impairment {
     pub fn of(codec: Codec, fec: bool) -> Self {
         match codec {
             Codec::Pcmu | Codec::Pcma => Self::G711_WITH_PLC,
-            Codec::L16 => Self::L16_WITH_PLC,
+            Codec::L16(_) => Self::L16_WITH_PLC,
             Codec::Opus if fec => Self::OPUS_WITH_FEC,
             Codec::Opus => Self::OPUS,
         }

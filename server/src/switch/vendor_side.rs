@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use codecs::SampleRate;
+
 use super::calls::HangUp;
 use super::media_path::ECHO_SSRC;
 use super::{SessionKey, Switch};
@@ -87,7 +89,7 @@ impl Player {
     /// What it plays, as a leg of the bridge.
     pub fn format() -> StreamFormat {
         StreamFormat {
-            codec: Codec::L16,
+            codec: Codec::L16(SampleRate::Hz16000),
             payload_type: L16_PAYLOAD_TYPE,
             ptime_ms: FRAME_MS as u8,
             telephone_event: None,

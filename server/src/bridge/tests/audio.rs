@@ -76,10 +76,13 @@ fn through(chain: &[Codec], said: &[i16]) -> Vec<i16> {
 #[test]
 fn pcm_chains_keep_the_waveform() {
     let said = speech_like(16_000);
-    let chains: [&[Codec]; 3] = [
+    let [narrow, wide] = [SampleRate::Hz8000, SampleRate::Hz24000].map(Codec::L16);
+    let chains: [&[Codec]; 5] = [
         &[Codec::Pcmu, Codec::Pcma, Codec::Pcmu],
-        &[Codec::Pcmu, Codec::L16, Codec::Pcmu],
-        &[Codec::Pcmu, Codec::L16, Codec::Pcma, Codec::Pcmu],
+        &[Codec::Pcmu, L16, Codec::Pcmu],
+        &[Codec::Pcmu, narrow, Codec::Pcmu],
+        &[Codec::Pcmu, wide, narrow, Codec::Pcmu],
+        &[Codec::Pcmu, L16, Codec::Pcma, Codec::Pcmu],
     ];
     for chain in chains {
         let heard = through(chain, &said);
@@ -94,7 +97,7 @@ fn pcm_chains_keep_the_waveform() {
 fn opus_chains_keep_a_tone() {
     let chains: [&[Codec]; 2] = [
         &[Codec::Pcmu, Codec::Opus, Codec::Pcmu],
-        &[Codec::Pcmu, Codec::Opus, Codec::L16, Codec::Pcmu],
+        &[Codec::Pcmu, Codec::Opus, L16, Codec::Pcmu],
     ];
     for chain in chains {
         for frequency_hz in [440.0, 1_000.0, 3_000.0] {

@@ -17,6 +17,8 @@ mod tones;
 
 use std::time::{Duration, Instant};
 
+use codecs::SampleRate;
+
 use super::*;
 use crate::rtp::{MediaPacket, PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
 
@@ -24,6 +26,8 @@ const FIRST_SEQUENCE: u16 = 65_530;
 const FIRST_TIMESTAMP: u32 = u32::MAX - 1_000;
 const AUDIO: u8 = 96;
 const EVENT: u8 = 101;
+/// As SDP knows it.
+const L16: Codec = Codec::L16(SampleRate::Hz16000);
 
 /// A packet that came out, with timestamp and number counted from the first ones.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -119,9 +119,11 @@ fn plan() -> impl Strategy<Value = (Codec, Codec, bool)> {
         Just((Codec::Opus, Codec::Pcmu, false)),
         Just((Codec::Pcmu, Codec::Opus, false)),
         Just((Codec::Pcmu, Codec::Pcma, false)),
-        Just((Codec::L16, Codec::Pcmu, false)),
-        Just((Codec::Pcma, Codec::L16, false)),
-        Just((Codec::L16, Codec::Opus, false)),
+        Just((L16, Codec::Pcmu, false)),
+        Just((Codec::Pcma, L16, false)),
+        Just((L16, Codec::Opus, false)),
+        Just((Codec::L16(SampleRate::Hz24000), Codec::Pcmu, false)),
+        Just((Codec::Opus, Codec::L16(SampleRate::Hz8000), false)),
         Just((Codec::Opus, Codec::Opus, true)),
     ]
 }
@@ -166,7 +168,7 @@ proptest! {
         (source, sink) in prop_oneof![
             Just((Codec::Pcmu, Codec::Pcmu)),
             Just((Codec::Opus, Codec::Opus)),
-            Just((Codec::Opus, Codec::L16)),
+            Just((Codec::Opus, L16)),
             Just((Codec::Pcma, Codec::Opus)),
         ],
         ptime_ms in prop_oneof![Just(10u8), Just(20), Just(40)],

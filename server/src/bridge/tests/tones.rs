@@ -38,7 +38,7 @@ fn codec_clock(codec: Codec) -> u32 {
 /// The digits in what a sink got, by a detector of its own.
 fn detected(codec: Codec, seen: &[Seen]) -> Vec<DigitReceived> {
     let rate = match codec {
-        Codec::L16 => SampleRate::Hz16000,
+        Codec::L16(rate) => rate,
         _ => SampleRate::Hz8000,
     };
     let mut decoder = codecs::opus::Decoder::new(rate).unwrap();
@@ -56,7 +56,7 @@ fn detected(codec: Codec, seen: &[Seen]) -> Vec<DigitReceived> {
         let samples = match codec {
             Codec::Pcmu => g711::decode(Law::Mu, &seen.payload, &mut pcm),
             Codec::Pcma => g711::decode(Law::A, &seen.payload, &mut pcm),
-            Codec::L16 => codecs::linear16::from_be_bytes(&seen.payload, &mut pcm),
+            Codec::L16(_) => codecs::linear16::from_be_bytes(&seen.payload, &mut pcm),
             Codec::Opus => decoder.decode(&seen.payload, &mut pcm).unwrap(),
         };
         listen(&pcm[..samples]);
@@ -70,7 +70,7 @@ fn digits_are_tones_in_the_sinks_codec_whether_or_not_the_source_speaks() {
     for (source, sink) in [
         (Codec::Pcmu, Codec::Pcmu),
         (Codec::Opus, Codec::Pcma),
-        (Codec::Pcmu, Codec::L16),
+        (Codec::Pcmu, L16),
         (Codec::Opus, Codec::Opus),
     ] {
         let mut harness = tones(source, sink, DigitTones::Always, DigitTones::Never);

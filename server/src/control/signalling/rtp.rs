@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use codecs::SampleRate;
+
 use crate::bridge::{Codec, StreamFormat, TelephoneEventFormat};
 use crate::call::q850::Q850Cause;
 use crate::call::rings::TrunkDial;
@@ -54,7 +56,7 @@ fn format_of(codec: CodecName) -> StreamFormat {
     let (codec, payload_type) = match codec {
         CodecName::Pcmu => (Codec::Pcmu, PCMU_PAYLOAD_TYPE),
         CodecName::Pcma => (Codec::Pcma, PCMA_PAYLOAD_TYPE),
-        CodecName::L16 => (Codec::L16, L16_PAYLOAD_TYPE),
+        CodecName::L16 => (Codec::L16(SampleRate::Hz16000), L16_PAYLOAD_TYPE),
         CodecName::Opus => (Codec::Opus, OPUS_PAYLOAD_TYPE),
     };
     StreamFormat {

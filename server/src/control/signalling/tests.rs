@@ -3,6 +3,8 @@
     reason = "a test that cannot go on ends with a panic"
 )]
 
+use codecs::SampleRate;
+
 use super::super::fixtures::{call, config, set_trunk, trunk};
 use super::*;
 use crate::bridge::Codec;
@@ -48,7 +50,7 @@ fn a_fixed_peer_answers_at_once_in_the_trunks_first_codec() {
     let expected = [
         (CodecName::Pcmu, Codec::Pcmu, 0, 8_000),
         (CodecName::Pcma, Codec::Pcma, 8, 8_000),
-        (CodecName::L16, Codec::L16, 97, 16_000),
+        (CodecName::L16, Codec::L16(SampleRate::Hz16000), 97, 16_000),
         (CodecName::Opus, Codec::Opus, 111, 48_000),
     ];
     for (name, codec, payload_type, clock_rate_hz) in expected {

@@ -1,5 +1,7 @@
 //! The encodings of `a=rtpmap` that we know, and their customary payload types.
 
+use codecs::SampleRate;
+
 use crate::bridge::Codec;
 use crate::config::CodecName;
 use crate::rtp::PayloadType;
@@ -16,6 +18,8 @@ pub(super) enum Encoding {
     },
 }
 
+/// The only L16 that is offered and taken.
+const WIDEBAND: Codec = Codec::L16(SampleRate::Hz16000);
 /// The clocks of telephone-event that go with our codecs.
 const EVENT_CLOCKS_HZ: [u32; 3] = [8_000, 16_000, 48_000];
 
@@ -30,7 +34,7 @@ impl Encoding {
             let known = EVENT_CLOCKS_HZ.contains(&clock_rate_hz);
             return known.then_some(Self::TelephoneEvent { clock_rate_hz });
         }
-        let codec = [Codec::Opus, Codec::Pcmu, Codec::Pcma, Codec::L16]
+        let codec = [Codec::Opus, Codec::Pcmu, Codec::Pcma, WIDEBAND]
             .into_iter()
             .find(|codec| codec.name().eq_ignore_ascii_case(name))?;
         // RFC 7587 section 7: always two channels in the rtpmap.
@@ -72,7 +76,7 @@ impl Encoding {
             Self::Audio(Codec::Pcmu) => 0,
             Self::Audio(Codec::Pcma) => 8,
             Self::Audio(Codec::Opus) => 111,
-            Self::Audio(Codec::L16) => 112,
+            Self::Audio(Codec::L16(_)) => 112,
             Self::TelephoneEvent {
                 clock_rate_hz: 48_000,
             } => 110,
@@ -98,6 +102,6 @@ pub(super) fn codec_of(name: CodecName) -> Codec {
         CodecName::Opus => Codec::Opus,
         CodecName::Pcmu => Codec::Pcmu,
         CodecName::Pcma => Codec::Pcma,
-        CodecName::L16 => Codec::L16,
+        CodecName::L16 => WIDEBAND,
     }
 }

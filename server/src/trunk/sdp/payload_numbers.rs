@@ -60,11 +60,13 @@ impl PayloadNumbers {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use codecs::SampleRate;
+
     use super::*;
     use crate::bridge::Codec;
 
     const OPUS: Encoding = Encoding::Audio(Codec::Opus);
-    const L16: Encoding = Encoding::Audio(Codec::L16);
+    const L16: Encoding = Encoding::Audio(Codec::L16(SampleRate::Hz16000));
 
     #[test]
     fn a_number_keeps_its_meaning() {

@@ -437,7 +437,7 @@ fn codec_name(codec: Codec) -> CodecName {
         Codec::Opus => CodecName::Opus,
         Codec::Pcmu => CodecName::Pcmu,
         Codec::Pcma => CodecName::Pcma,
-        Codec::L16 => CodecName::L16,
+        Codec::L16(_) => CodecName::L16,
     }
 }
 

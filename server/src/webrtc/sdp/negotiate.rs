@@ -1,5 +1,7 @@
 //! From an offer to what both sides do: which m-line, codec, header extensions and direction.
 
+use codecs::SampleRate;
+
 use super::{Offer, OfferedMedia, SdpError, Setup};
 use crate::bridge::{Codec, StreamFormat, TelephoneEventFormat};
 use crate::config::CodecName;
@@ -195,7 +197,7 @@ pub(in crate::webrtc) fn codec_of(name: CodecName) -> Codec {
         CodecName::Opus => Codec::Opus,
         CodecName::Pcmu => Codec::Pcmu,
         CodecName::Pcma => Codec::Pcma,
-        CodecName::L16 => Codec::L16,
+        CodecName::L16 => Codec::L16(SampleRate::Hz16000),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Offers in the style of equipment that a trunk meets, answered.
 
+use codecs::SampleRate;
+
 use super::*;
 
 #[test]
@@ -39,7 +41,7 @@ fn freeswitch_offers_events_with_every_clock() {
     );
     assert_eq!(
         codec(&[CodecName::L16]),
-        (Codec::L16, 102, event(126, 16_000))
+        (Codec::L16(SampleRate::Hz16000), 102, event(126, 16_000))
     );
     assert_eq!(
         codec(&[CodecName::Pcma]),
