@@ -1,9 +1,20 @@
-//! The media leg of a WebSocket-PCM peer (Twilio, Vapi, an AI agent), and what the dialects that carry its audio share.
+//! The media leg of a peer that speaks PCM over a WebSocket (Twilio, Vapi, AI agents): paced, bounded, interruptible.
 //!
-//! Sans-I/O: no socket, no clock. The dialects themselves are in [`crate::vendors`] and [`crate::trunk`].
+//! Such a peer plays in the order of arrival and tells no time, so that all timing is made here, on a clock of 20 ms with
+//! absolute deadlines. [`PcmLeg`] is sans-I/O: bytes of the wire and RTP packets of the bridge come in, the same come out the
+//! other way. The messages around the audio are the dialects' subject ([`crate::vendors`], [`crate::trunk`]); what they share
+//! is here as well.
 
+mod config;
 mod dialect;
 mod encoding;
+mod event;
+mod leg;
+mod statistics;
 
+pub use config::*;
 pub use dialect::*;
-pub use encoding::{Encoding, FRAME_MS};
+pub use encoding::*;
+pub use event::*;
+pub use leg::PcmLeg;
+pub use statistics::*;

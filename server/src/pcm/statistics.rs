@@ -1,0 +1,33 @@
+//! The account of a leg of PCM.
+
+/// What became of the audio of one way, in frames of 20 ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PcmFlow {
+    /// Frames that went on, whole.
+    pub frames: u64,
+    /// Frames that were made up, or a part of them.
+    pub concealed: u64,
+    /// Frames of silence: only towards the socket.
+    pub silence: u64,
+    /// Times that audio went instead of going on: too much, too late, or to end a delay. Not what was cleared.
+    pub dropped: u64,
+    /// How much went in them, in ms.
+    pub dropped_ms: u64,
+}
+
+/// The account of a [`PcmLeg`](super::PcmLeg).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PcmStatistics {
+    /// What the socket said.
+    pub from_socket: PcmFlow,
+    /// What the bridge said.
+    pub to_socket: PcmFlow,
+    /// What waits of the socket's audio, in ms.
+    pub queue_ms: u64,
+    /// The most that waited.
+    pub queue_peak_ms: u64,
+    /// What was played of the socket's audio since the leg began, in ms.
+    pub played_ms: u64,
+    /// How many times somebody spoke over the socket's audio.
+    pub barge_ins: u64,
+}
