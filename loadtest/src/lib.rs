@@ -20,6 +20,7 @@ pub mod socket_relay;
 pub mod softphone_page;
 pub mod spectrum;
 pub mod speech;
+pub mod stream_peer;
 pub mod turn_server;
 pub mod webrtc_client;
 

@@ -149,6 +149,11 @@ const MEMLOCK_KIB_MIN: u64 = 512;
 const AIORTC: &str = "aiortc==1.16.0";
 /// What scores speech for the codecs' tests, and what that needs.
 const PESQ: [&str; 2] = ["pesq==0.0.4", "numpy==2.4.6"];
+/// A framework for voice bots: its serializer is the agent behind a trunk.
+const PIPECAT: &str = "pipecat-ai==1.14.0";
+/// All of what the tests import from Python.
+const PYTHON_IMPORTS: &str =
+    "import aiortc, websockets, pesq; from pipecat.serializers.twilio import TwilioFrameSerializer";
 
 /// Makes sure that `tools` are here.
 pub fn ensure(tools: &[Tool]) -> Outcome {
@@ -206,14 +211,14 @@ pub fn check_memlock() -> Outcome {
     }
 }
 
-/// A Python with aiortc and PESQ, in a virtual environment under target/. Returns the interpreter.
-pub fn ensure_aiortc() -> Result<PathBuf, String> {
+/// A Python with aiortc, Pipecat and PESQ, in a virtual environment under target/. Returns the interpreter.
+pub fn ensure_python_peers() -> Result<PathBuf, String> {
     let environment = run::target().join("test-peers").join("python");
     let python = environment.join("bin").join("python");
-    if has_aiortc(&python) {
+    if has_python_peers(&python) {
         return Ok(python);
     }
-    step("installing aiortc and PESQ");
+    step("installing aiortc, Pipecat and PESQ");
     run(Command::new("python3")
         .args(["-m", "venv"])
         .arg(&environment))
@@ -222,6 +227,12 @@ pub fn ensure_aiortc() -> Result<PathBuf, String> {
             "{error}\nPython's venv module is needed:\n\n    sudo apt-get install -y python3-venv\n"
         )
     })?;
+    let wanted = [AIORTC, "websockets==15.0.1", PIPECAT, PESQ[0], PESQ[1]];
+    let line = format!(
+        "{} -m pip install --quiet --disable-pip-version-check {}",
+        python.display(),
+        wanted.join(" ")
+    );
     run(Command::new(&python)
         .args([
             "-m",
@@ -230,19 +241,29 @@ pub fn ensure_aiortc() -> Result<PathBuf, String> {
             "--quiet",
             "--disable-pip-version-check",
         ])
-        .args([AIORTC, "websockets==15.0.1"])
-        .args(PESQ))?;
-    if has_aiortc(&python) {
+        .args(wanted))
+    .map_err(|error| missing(&error, &line))?;
+    if has_python_peers(&python) {
         Ok(python)
     } else {
-        Err(format!("{AIORTC} was installed but can't be imported"))
+        Err(missing("installed, but they can't be imported", &line))
     }
 }
 
-/// werift and what it needs, beside a copy of its lock file under target/. Returns the directory.
+/// werift and what it needs, under target/. Returns the directory.
 pub fn ensure_werift() -> Result<PathBuf, String> {
-    let directory = run::target().join("test-peers").join("werift");
-    let wanted = run::root().join("loadtest").join("peers").join("werift");
+    ensure_npm_peer("werift")
+}
+
+/// The packages of Twilio and Vapi, under target/. Returns the directory.
+pub fn ensure_vendor_peers() -> Result<PathBuf, String> {
+    ensure_npm_peer("vendors")
+}
+
+/// The packages of one folder of `loadtest/peers`, beside a copy of its lock file.
+fn ensure_npm_peer(name: &str) -> Result<PathBuf, String> {
+    let directory = run::target().join("test-peers").join(name);
+    let wanted = run::root().join("loadtest").join("peers").join(name);
     // npm writes its own record of what it installed last, and only when it is done.
     let installed = directory.join("node_modules").join(".package-lock.json");
     let lock = "package-lock.json";
@@ -253,24 +274,29 @@ pub fn ensure_werift() -> Result<PathBuf, String> {
     if installed.is_file() && is_current(Path::new(lock)) {
         return Ok(directory);
     }
-    step("installing werift");
+    step(&format!("installing the packages of peers/{name}"));
     let failed = |error: std::io::Error| format!("{}: {error}", directory.display());
     std::fs::create_dir_all(&directory).map_err(failed)?;
     for file in ["package.json", lock] {
         std::fs::copy(wanted.join(file), directory.join(file)).map_err(failed)?;
     }
     let quiet = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+    let line = format!("npm {} --prefix {}", quiet.join(" "), directory.display());
     run(Command::new("npm")
         .args(quiet)
         .arg("--prefix")
-        .arg(&directory))?;
+        .arg(&directory))
+    .map_err(|error| missing(&error, &line))?;
     Ok(directory)
 }
 
-fn has_aiortc(python: &Path) -> bool {
-    let import = Command::new(python)
-        .args(["-c", "import aiortc, websockets, pesq"])
-        .output();
+/// A peer that is not here fails the whole command, with the line that installs it.
+fn missing(error: &str, line: &str) -> String {
+    format!("{error}\nThe tests need these peers. They are installed by:\n\n    {line}\n")
+}
+
+fn has_python_peers(python: &Path) -> bool {
+    let import = Command::new(python).args(["-c", PYTHON_IMPORTS]).output();
     import.is_ok_and(|output| output.status.success())
 }
 

@@ -18,8 +18,8 @@ cargo xtask <command>
   demo [--once]   Build, start a gateway with an echo trunk, place one call with speech through it, print its events,
                   delay and score, then the address of a softphone page; stays up until Ctrl-C. --once ends after the
                   call: exit code 0 only if the audio passed.
-  test            Every test, with the real peers (Chromium, aiortc), and the SDK's. Installs what is missing (as root), else
-                  prints the line that does.
+  test            Every test, with the real peers (Chromium, aiortc, Pipecat, the vendors' packages), and the SDK's. Installs what is
+                  missing (as root), else prints the line that does.
   ci              fmt, clippy, doc, deny, the SDK's types, the fuzz targets for 20 s each, then `test`.
   fuzz [SECONDS]  Every fuzz target for SECONDS (default 1800).
   neon            The codecs' tests as 64-bit ARM, under QEMU (4 minutes at first). Not in `ci`: it needs a target of rustup.
