@@ -12,6 +12,7 @@
 //! | [`bridge`] | the post-bridge path that all adapters share: reorder, conceal, transcode, DTMF |
 //! | [`webrtc`] | the media leg of a WebRTC peer: ICE-lite, DTLS, SRTP, SDP |
 //! | [`pcm`] | the media leg of a WebSocket-PCM peer, and what its dialects share |
+//! | [`websocket`] | RFC 6455 after the upgrade, and the client's upgrade |
 //! | [`call`] | `CallEvent`, the call machine, Q.850, MOS, the call record, the ring messages |
 //! | [`auth`] | one file per credential |
 //! | [`rtp`] | RTP and RTCP packets, sequence and clock arithmetic, RFC 4733 |
@@ -43,3 +44,4 @@ pub mod switch;
 pub mod trunk;
 pub mod vendors;
 pub mod webrtc;
+pub mod websocket;

@@ -10,7 +10,6 @@
 //! | [`listener`], [`tls`] | accepting on every shard, TLS, and moving a live connection to its owner |
 //! | [`tick_stream`] | TCP and TLS streams that are drained at the tick |
 //! | [`udp`] | batched datagrams on sockets of our own |
-//! | [`tick_stream`] | a TCP or TLS stream without an executor |
 //! | [`wheel`], [`tick`] | many deadlines on one clock per shard |
 //!
 //! glommio is used for scheduling, timers and TCP only: its UDP send path truncates datagrams once a socket is full,
