@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use loadtest::load::spawn::{self, SpawnPlan};
 use loadtest::load::{html, summary};
 
 use super::live::LiveView;
-use super::run::{prepare, seconds, spawned};
+use super::run::{prepare, seconds};
 
 /// Calls through our gateway, if nobody says how many.
 const CALLS: u32 = 200;
@@ -191,16 +191,16 @@ fn take_turn(
     let cores = &arguments.gateway_cores;
     match turn.side {
         Side::Ours => {
-            let far_end = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
             let spawn_plan = SpawnPlan {
                 scenario: arguments.scenario,
                 cores: cores.clone(),
                 shards_lines: shards_lines(arguments),
-                far_end: Some(far_end.local_addr()?),
+                sip_listen: (Ipv4Addr::LOCALHOST, 0).into(),
                 trunk_lines: Vec::new(),
+                origin: None,
             };
-            let (gateway, target) = spawned(&spawn_plan, None, Some(far_end))
-                .map_err(|error| RunError::Target(error.to_string()))?;
+            let (gateway, target) =
+                spawn::spawn(&spawn_plan).map_err(|error| RunError::Target(error.to_string()))?;
             let report = run::run(turn.plan, target, on_sample, on_phase);
             drop(gateway);
             report

@@ -10,7 +10,8 @@ use loadtest::load::run::RunError;
 use loadtest::load::{html, spawn, summary};
 
 use super::live::LiveView;
-use super::run::{TargetArguments, measure, prepare, seconds};
+use super::run::{measure, prepare, seconds};
+use super::target::TargetArguments;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -7,6 +7,7 @@ mod judge;
 mod live;
 mod run;
 mod soak;
+mod target;
 mod terminal;
 
 use std::process::ExitCode;

@@ -24,6 +24,9 @@ const OBJECTS: [&str; 6] = [
     "clutchcall_media_ports",
     "clutchcall_slab_entries",
 ];
+/// Frames of 20 ms that the legs of Twilio, Vapi and AI agents made up, and left out.
+const PCM_CONCEALED: &str = "clutchcall_pcm_frames_concealed_total";
+const PCM_DROPPED: &str = "clutchcall_pcm_frames_dropped_total";
 /// How long the event stream may be silent before the reader looks whether it should end.
 const READ_TIMEOUT: Duration = Duration::from_millis(100);
 /// The most calls whose events are counted.
@@ -67,6 +70,8 @@ pub struct GatewayFigures {
     pub shards: u64,
     /// Connections that went from one shard to another.
     pub hand_offs: f64,
+    /// Frames that legs of sound over WebSockets concealed, and dropped; none: nothing is told of them.
+    pub pcm_frames: Option<(f64, f64)>,
 }
 
 impl Admin {
@@ -95,6 +100,8 @@ impl Admin {
             dropped: HashMap::new(),
             shards: count(&metrics, "clutchcall_busy_seconds_total{"),
             hand_offs: metrics.sum("clutchcall_hand_offs_total"),
+            pcm_frames: (count(&metrics, PCM_CONCEALED) > 0)
+                .then(|| (metrics.sum(PCM_CONCEALED), metrics.sum(PCM_DROPPED))),
         };
         for (series, value) in &metrics.series {
             let reason = series
@@ -127,6 +134,8 @@ pub struct CallStory {
     pub packets_lost: u64,
     /// The trunk's codec.
     pub codec: String,
+    /// The caller's own name of it.
+    pub client_id: String,
 }
 
 /// Reads `/v1/events` on a thread of its own. Dropping it ends it.
@@ -215,7 +224,10 @@ fn note(stories: &mut HashMap<String, CallStory>, event: &CallEvent) {
     }
     let story = stories.entry(call_sid).or_default();
     match event.event_type {
-        EventType::ChannelCreate => story.created += 1,
+        EventType::ChannelCreate => {
+            story.created += 1;
+            story.client_id = event.client_id.clone();
+        }
         EventType::ChannelHangupComplete => {
             story.ended += 1;
             story.estimated_mos = event.estimated_mos;

@@ -10,10 +10,13 @@ use futures_util::{SinkExt, StreamExt};
 use server::call::EventType;
 use tungstenite::Message;
 
-use super::call::{CallClocks, CallFailure, CallNumber, Stage, StageTimes, Stopwatch};
+use super::call::{
+    CallClocks, CallFailure, CallNumber, Stage, StageTimes, Stopwatch, closed_with, failed,
+    failed_at, refused_or_failed, within,
+};
 use super::impaired::Impairment;
 use super::media::{Consent, Direction, EncodedSpeech, Leg, LegPlan, LegRecord, MediaThreads};
-use super::signalling::{Endpoint, OpenError, Socket};
+use super::signalling::{Endpoint, Socket};
 use super::token::TokenSigner;
 use super::webrtc::{Client, Identity, RemoteAnswer};
 use crate::impairment::ImpairmentRelay;
@@ -22,12 +25,8 @@ use crate::signalling::{ClientMessage, ServerMessage};
 
 /// The dialect's subprotocol.
 const SUBPROTOCOL: &str = "clutchcall.v1";
-/// For each step of a set-up.
-const STEP_TIMEOUT: Duration = Duration::from_secs(15);
 /// From `hangup` to the gateway's `bye`.
 const BYE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Codes of refusals that say "not now": limits, draining, overload (contracts section 4).
-const REFUSALS_FOR_NOW: [u16; 3] = [4429, 1012, 1013];
 
 /// Makes calls as browsers do.
 pub struct BrowserCaller {
@@ -240,15 +239,6 @@ impl BrowserCall {
     }
 }
 
-async fn within<T>(stage: Stage, work: impl Future<Output = T>) -> Result<T, CallFailure> {
-    tokio::time::timeout(STEP_TIMEOUT, work).await.map_err(|_| {
-        failed(
-            stage,
-            &format!("nothing within {} s", STEP_TIMEOUT.as_secs()),
-        )
-    })
-}
-
 async fn say(
     socket: &mut Socket,
     stage: Stage,
@@ -315,34 +305,5 @@ fn closed(stage: Option<Stage>, frame: Option<tungstenite::protocol::CloseFrame>
     let (code, reason) = frame.map_or((1005, String::new()), |frame| {
         (u16::from(frame.code), frame.reason.to_string())
     });
-    CallFailure {
-        stage,
-        refused: REFUSALS_FOR_NOW.contains(&code),
-        reason: format!("closed with {code}: {reason}"),
-    }
-}
-
-fn refused_or_failed(error: &OpenError) -> CallFailure {
-    CallFailure {
-        refused: matches!(
-            error,
-            OpenError::Refused {
-                status: 429 | 503,
-                ..
-            }
-        ),
-        ..failed(Stage::Connect, error)
-    }
-}
-
-fn failed(stage: Stage, reason: &dyn std::fmt::Display) -> CallFailure {
-    failed_at(Some(stage), reason)
-}
-
-fn failed_at(stage: Option<Stage>, reason: &dyn std::fmt::Display) -> CallFailure {
-    CallFailure {
-        stage,
-        refused: false,
-        reason: reason.to_string(),
-    }
+    closed_with(stage, code, &reason)
 }

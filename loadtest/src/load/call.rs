@@ -7,6 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::media::{FrameClock, LegRecord};
+use super::signalling::OpenError;
+
+/// For each step of a set-up.
+const STEP_TIMEOUT: Duration = Duration::from_secs(15);
+/// Codes of refusals that say "not now": limits, draining, overload (contracts section 4).
+const REFUSALS_FOR_NOW: [u16; 3] = [4429, 1012, 1013];
 
 /// The number of a call in its run, from 0. It is dialled, so that the far end knows which call it hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -138,4 +144,66 @@ pub struct CallOutcome {
     pub at_vendor: Option<LegRecord>,
     /// What the trunk's side heard.
     pub at_trunk: Option<LegRecord>,
+}
+
+/// One step of a set-up, and no longer than it may take.
+pub(super) async fn within<T>(
+    stage: Stage,
+    work: impl Future<Output = T>,
+) -> Result<T, CallFailure> {
+    tokio::time::timeout(STEP_TIMEOUT, work).await.map_err(|_| {
+        failed(
+            stage,
+            &format!("nothing within {} s", STEP_TIMEOUT.as_secs()),
+        )
+    })
+}
+
+/// A WebSocket was closed.
+pub(super) fn closed_with(stage: Option<Stage>, code: u16, reason: &str) -> CallFailure {
+    CallFailure {
+        stage,
+        refused: REFUSALS_FOR_NOW.contains(&code),
+        reason: format!("closed with {code}: {reason}"),
+    }
+}
+
+/// A WebSocket of a media thread has ended, in these words.
+pub(super) fn ended_with(stage: Option<Stage>, end: &str) -> CallFailure {
+    let code = end
+        .strip_prefix("closed with ")
+        .and_then(|rest| rest.split_once(": "))
+        .and_then(|(code, reason)| Some((code.parse().ok()?, reason)));
+    match code {
+        Some((code, reason)) => closed_with(stage, code, reason),
+        None => failed_at(stage, &end),
+    }
+}
+
+/// A socket did not open.
+pub(super) fn refused_or_failed(error: &OpenError) -> CallFailure {
+    CallFailure {
+        refused: matches!(
+            error,
+            OpenError::Refused {
+                status: 429 | 503,
+                ..
+            }
+        ),
+        ..failed(Stage::Connect, error)
+    }
+}
+
+/// A step went wrong.
+pub(super) fn failed(stage: Stage, reason: &dyn std::fmt::Display) -> CallFailure {
+    failed_at(Some(stage), reason)
+}
+
+/// A step went wrong, or a call that was up.
+pub(super) fn failed_at(stage: Option<Stage>, reason: &dyn std::fmt::Display) -> CallFailure {
+    CallFailure {
+        stage,
+        refused: false,
+        reason: reason.to_string(),
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::audio::Audio;
 use crate::judge::{self, Bar, Question, Verdict};
@@ -14,6 +15,7 @@ use crate::media::{AudioCodec, MediaError, PACKET_MS, Recorder};
 use crate::speech;
 
 use super::call::CallNumber;
+use super::frames::FrameCounts;
 use super::media::{EncodedSpeech, LegRecord};
 use super::report::BothWays;
 use super::scenario::{FarEnd, Scenario};
@@ -34,6 +36,10 @@ pub struct Standard {
     pub codec_b: AudioCodec,
     /// How good it must be.
     pub bar: Bar,
+    /// Each frame is compared as well.
+    pub is_frame_exact: bool,
+    /// So much is judged of what was kept.
+    pub judged: Duration,
 }
 
 impl Standard {
@@ -47,11 +53,15 @@ impl Standard {
             said_by_vendor: encode(scenario.codec_a(), &speech::alpha())?,
             said_by_trunk: match scenario.far_end() {
                 FarEnd::Echo => None,
-                FarEnd::Sip => Some(encode(scenario.codec_b(), &speech::bravo())?),
+                FarEnd::Sip | FarEnd::Agent(_) | FarEnd::Vapi => {
+                    Some(encode(scenario.codec_b(), &speech::bravo())?)
+                }
             },
             codec_a: scenario.codec_a(),
             codec_b: scenario.codec_b(),
             bar: scenario.bar(),
+            is_frame_exact: scenario.is_frame_exact(),
+            judged: Duration::MAX,
         })
     }
 }
@@ -72,6 +82,8 @@ pub struct CallVerdict {
     pub number: CallNumber,
     /// Each direction; an error is told as text.
     pub directions: BothWays<Option<Result<Judged, String>>>,
+    /// Each direction frame by frame, where that is asked for.
+    pub frames: Option<BothWays<FrameCounts>>,
 }
 
 impl CallVerdict {
@@ -209,7 +221,7 @@ impl Desk {
 fn judge_call(work: &Work, standard: &Standard) -> CallVerdict {
     let direction = |heard: Option<&LegRecord>, said: Option<&LegRecord>, codec, speech| {
         let (heard, said) = (heard?, said?);
-        Some(judge_direction(heard, said, codec, speech, standard.bar))
+        Some(judge_direction(heard, said, codec, speech, standard))
     };
     let (at_vendor, at_trunk) = (work.at_vendor.as_ref(), work.at_trunk.as_ref());
     let directions = match &standard.said_by_trunk {
@@ -232,9 +244,20 @@ fn judge_call(work: &Work, standard: &Standard) -> CallVerdict {
             ),
         },
     };
+    let frames = standard.is_frame_exact.then(|| {
+        let of = |heard: Option<&LegRecord>, said: &EncodedSpeech| {
+            heard.map_or_else(FrameCounts::default, |heard| FrameCounts::of(heard, said))
+        };
+        let said_by_trunk = standard.said_by_trunk.as_ref();
+        BothWays {
+            a_to_b: of(at_trunk, &standard.said_by_vendor),
+            b_to_a: of(at_vendor, said_by_trunk.unwrap_or(&standard.said_by_vendor)),
+        }
+    });
     CallVerdict {
         number: work.number,
         directions,
+        frames,
     }
 }
 
@@ -243,12 +266,14 @@ fn judge_direction(
     said: &LegRecord,
     codec: AudioCodec,
     speech: &EncodedSpeech,
-    bar: Bar,
+    standard: &Standard,
 ) -> Result<Judged, String> {
     let first = heard.packets.first().ok_or("nothing was heard")?;
     let mut recorder = Recorder::new(first.arrival);
     for packet in &heard.packets {
-        recorder.handle_packet(packet.clone());
+        if packet.arrival.duration_since(first.arrival) < standard.judged {
+            recorder.handle_packet(packet.clone());
+        }
     }
     let recording = recorder
         .recording(codec)
@@ -256,7 +281,9 @@ fn judge_direction(
     let first_due_at = said.first_due_at.ok_or("nothing was said")?;
     // A frame is due when its last sample has been spoken. One that was sent late, be it the first, moves no other.
     let spoken_at_ms = recording.at_ms(first_due_at) - f64::from(PACKET_MS);
-    let question = Question::new(bar).looped().spoken_at_ms(spoken_at_ms);
+    let question = Question::new(standard.bar)
+        .looped()
+        .spoken_at_ms(spoken_at_ms);
     let verdict = judge::judge(speech.reference(), &recording.audio, &question)
         .map_err(|error| error.to_string())?;
     let transit_ms = verdict

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::frames::FrameCounts;
+
 /// One run. The keys of the JSON file are its fields.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Report {
@@ -20,6 +22,9 @@ pub struct Report {
     /// Calls that were judged: all that were set up, unless fewer were asked for.
     #[serde(default)]
     pub audio_judged: u64,
+    /// Frame by frame, where sound is passed on untouched.
+    #[serde(default)]
+    pub frames: Option<FrameReport>,
     /// What a relay did to the media of the vendor's side on purpose.
     #[serde(default)]
     pub impairment: Option<String>,
@@ -75,6 +80,17 @@ pub struct Report {
     pub settings: Vec<Setting>,
     /// Series and distributions.
     pub details: Details,
+}
+
+/// Every frame that was heard, against those that were said.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct FrameReport {
+    /// Of all calls.
+    pub counts: BothWays<FrameCounts>,
+    /// Frames that the gateway says it has made up; none: it does not say.
+    pub gateway_concealed: Option<u64>,
+    /// Frames that the gateway says it has left out.
+    pub gateway_dropped: Option<u64>,
 }
 
 /// Median and 99th percentile.

@@ -2,27 +2,23 @@
 //!
 //! What was found is put together by [`super::assemble`].
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use super::admin::{Admin, AdminError, EventReader};
+use super::admin::{AdminError, EventReader};
 use super::assemble::{self, Found};
-use super::browser::{BrowserCall, BrowserCaller};
-use super::call::{CallClocks, CallFailure, CallNumber};
-use super::drive::{self, Ended, Look, NotPlaced, Parties, Placed};
+use super::drive::{self, Look};
 use super::impaired::Impairment;
 use super::judges::Standard;
-use super::media::{FrameClock, MediaThreads};
 use super::observer::Sample;
+use super::parties::CallParties;
 use super::report::Report;
 use super::scenario::Scenario;
-use super::signalling::Endpoint;
-use super::sip_answerer::{Answerer, AnswererConfig};
-use super::token::TokenSigner;
-use super::webrtc::{ConnectError, Identity};
+use super::target::Target;
+use super::webrtc::ConnectError;
 use crate::judge::Bar;
 use crate::media::MediaError;
 
@@ -30,8 +26,6 @@ use crate::media::MediaError;
 pub const WARM_UP_CALLS: u32 = 20;
 /// What is left behind is looked at so long after the last hang-up.
 const LEAK_AFTER: Duration = Duration::from_secs(5);
-/// From the gateway's end of a call to its BYE at the far end.
-const BYE_WITHIN: Duration = Duration::from_secs(10);
 /// Calls with a relay: it has threads of its own.
 const IMPAIRED_CALLS_MAX: u32 = 100;
 
@@ -68,20 +62,15 @@ pub struct RunPlan {
     pub notes: Vec<(String, String)>,
 }
 
-/// The gateway under test.
-pub struct Target {
-    /// Where it is.
-    pub endpoint: Endpoint,
-    /// Whose calls these are.
-    pub tenant: String,
-    /// Makes their tokens.
-    pub tokens: TokenSigner,
-    /// Its admin window.
-    pub admin: Admin,
-    /// The trunk; none: the tenant's route.
-    pub trunk_id: Option<String>,
-    /// Where its SIP trunk calls; bound before the gateway was configured.
-    pub sip_socket: Option<UdpSocket>,
+impl RunPlan {
+    /// So much of each call is kept: where every frame is compared, all of it.
+    pub(super) fn recorded(&self) -> Duration {
+        if self.scenario.is_frame_exact() && self.judge_every > 0 {
+            Duration::MAX
+        } else {
+            self.judged
+        }
+    }
 }
 
 /// Why there was no run.
@@ -100,7 +89,7 @@ pub enum RunError {
     #[error(transparent)]
     Identity(#[from] ConnectError),
     /// The scenario needs what the target does not have.
-    #[error("the scenario {0} needs a SIP far end, and none was bound")]
+    #[error("the scenario {0} needs a far end, and none was bound")]
     NoFarEnd(Scenario),
     /// The gateway could not be started or reached.
     #[error("{0}")]
@@ -133,6 +122,7 @@ pub fn run(
     let events = EventReader::start(&target.admin)?;
     let at_start = target.admin.figures()?;
     let mut standard = Standard::of(plan.scenario)?;
+    standard.judged = plan.judged;
     if plan.impairment.is_some() {
         standard.bar = Bar::Loss5;
     }
@@ -141,7 +131,7 @@ pub fn run(
         Arc::new(move || Ok(admin.figures()?))
     };
     let made = drive::make_calls(plan, &standard, &look, on_sample, &on_phase, |media| {
-        BrowserCalls::new(plan, target, media, &standard)
+        CallParties::start(plan, target, media, &standard)
     })?;
     on_phase("what is left behind");
     std::thread::sleep(LEAK_AFTER);
@@ -163,112 +153,4 @@ pub fn run(
             standard,
         },
     ))
-}
-
-/// Browsers call; the trunk's side is ours, or the gateway's own echo.
-struct BrowserCalls {
-    caller: BrowserCaller,
-    answerer: Option<Answerer>,
-}
-
-impl BrowserCalls {
-    fn new(
-        plan: &RunPlan,
-        target: Target,
-        media: &Arc<MediaThreads>,
-        standard: &Standard,
-    ) -> Result<Self, RunError> {
-        let answerer = match (&standard.said_by_trunk, target.sip_socket) {
-            (Some(speech), Some(socket)) => Some(Answerer::start(AnswererConfig {
-                socket,
-                codec: plan.scenario.codec_b(),
-                speech: Arc::clone(speech),
-                media: Arc::clone(media),
-                record: plan.judged,
-            })?),
-            (Some(_), None) => return Err(RunError::NoFarEnd(plan.scenario)),
-            (None, _) => None,
-        };
-        let caller = BrowserCaller {
-            endpoint: target.endpoint,
-            tokens: target.tokens,
-            tenant: target.tenant,
-            identity: Identity::new()?,
-            local_ip: plan.local_ip,
-            codec: plan.scenario.codec_a(),
-            speech: Arc::clone(&standard.said_by_vendor),
-            trunk_id: target.trunk_id,
-            number_prefix: "+1555".to_owned(),
-            media: Arc::clone(media),
-            record: plan.judged,
-            impairment: plan.impairment.clone(),
-            seed: plan.seed,
-        };
-        Ok(Self { caller, answerer })
-    }
-}
-
-impl Parties for BrowserCalls {
-    type Call = BrowserCall;
-
-    fn clocks(&self) -> CallClocks {
-        let vendor = Arc::new(FrameClock::default());
-        CallClocks {
-            trunk: match &self.answerer {
-                Some(_) => Arc::new(FrameClock::default()),
-                // What the echo sends is what the caller sent.
-                None => Arc::clone(&vendor),
-            },
-            vendor,
-        }
-    }
-
-    async fn place(
-        &self,
-        number: CallNumber,
-        phase: u8,
-        clocks: &CallClocks,
-    ) -> Result<Placed<BrowserCall>, NotPlaced> {
-        if let Some(answerer) = &self.answerer {
-            answerer.expect(number, clocks.clone(), drive::opposite(phase));
-        }
-        match self.caller.place(number, phase, clocks).await {
-            Ok(call) => Ok(Placed {
-                call_sid: Some(call.call_sid.clone()),
-                setup: call.setup.clone(),
-                call,
-            }),
-            Err(failure) => Err(NotPlaced {
-                failure,
-                at_trunk: match &self.answerer {
-                    Some(answerer) => answerer.record_of(number, Duration::ZERO).await,
-                    None => None,
-                },
-            }),
-        }
-    }
-
-    async fn ended_by_gateway(call: &mut BrowserCall) -> CallFailure {
-        call.ended_by_gateway().await
-    }
-
-    async fn hang_up(&self, number: CallNumber, call: BrowserCall, say_so: bool) -> Ended {
-        let (at_vendor, failure) = call.hang_up(say_so).await;
-        let mut ended = Ended {
-            at_vendor,
-            at_trunk: None,
-            failure,
-        };
-        if let Some(answerer) = &self.answerer {
-            ended.at_trunk = answerer.record_of(number, BYE_WITHIN).await;
-            if ended.at_trunk.is_none() && ended.failure.is_none() {
-                ended.failure = Some(CallFailure {
-                    stage: None,
-                    refused: false,
-                    reason: "the far end got no BYE".to_owned(),
-                });
-            }
-        }
-        ended
-    }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::agent_answerer::AgentDialect;
 use crate::judge::Bar;
 use crate::media::AudioCodec;
 
@@ -17,24 +18,56 @@ pub enum Scenario {
     BrowserSipPcmu,
     /// Browsers on Opus, and a SIP carrier on Opus: passed through.
     BrowserSipOpus,
+    /// Browsers on Opus, and an AI agent on 16-bit samples at 16 kHz: transcoded.
+    BrowserAi,
+    /// Twilio Media Streams, and a SIP carrier on PCMU: bytes untouched.
+    TwilioSip,
+    /// Twilio Media Streams, and an AI agent that was made for these: bytes untouched.
+    TwilioAi,
+    /// A relay with Vapi's framing on 16-bit samples at 16 kHz, and a SIP carrier on PCMU: transcoded.
+    VapiSip,
+    /// A SIP carrier on PCMU calls, and the gateway calls Vapi, on 16-bit samples at 16 kHz: transcoded.
+    VapiClient,
 }
 
-/// What plays the trunk's side.
+/// Who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Callers {
+    /// Pages.
+    Browser,
+    /// Twilio, for its `<Stream>`.
+    Twilio,
+    /// A relay in front of Vapi.
+    VapiRelay,
+    /// A SIP and RTP carrier of ours: the trunk's side.
+    Sip,
+}
+
+/// What answers: the trunk's side, unless it is told otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FarEnd {
     /// The gateway's own.
     Echo,
     /// A SIP and RTP far end of ours.
     Sip,
+    /// AI agents of ours, by WebSocket.
+    Agent(AgentDialect),
+    /// A Vapi service of ours. It is the vendor's side, and the trunk's side calls.
+    Vapi,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 9] = [
         Self::BrowserEcho,
         Self::BrowserSip,
         Self::BrowserSipPcmu,
         Self::BrowserSipOpus,
+        Self::BrowserAi,
+        Self::TwilioSip,
+        Self::TwilioAi,
+        Self::VapiSip,
+        Self::VapiClient,
     ];
 
     /// Its name on the command line and in reports.
@@ -44,6 +77,11 @@ impl Scenario {
             Self::BrowserSip => "browser-sip",
             Self::BrowserSipPcmu => "browser-sip-pcmu",
             Self::BrowserSipOpus => "browser-sip-opus",
+            Self::BrowserAi => "browser-ai",
+            Self::TwilioSip => "twilio-sip",
+            Self::TwilioAi => "twilio-ai",
+            Self::VapiSip => "vapi-sip",
+            Self::VapiClient => "vapi-client",
         }
     }
 
@@ -54,22 +92,41 @@ impl Scenario {
             Self::BrowserSip => "browsers on Opus, a SIP carrier on PCMU: transcoded",
             Self::BrowserSipPcmu => "browsers on PCMU, a SIP carrier on PCMU: passed through",
             Self::BrowserSipOpus => "browsers on Opus, a SIP carrier on Opus: passed through",
+            Self::BrowserAi => "browsers on Opus, an AI agent on 16 kHz samples: transcoded",
+            Self::TwilioSip => "Twilio Media Streams, a SIP carrier on PCMU: bytes untouched",
+            Self::TwilioAi => "Twilio Media Streams, an AI agent made for them: bytes untouched",
+            Self::VapiSip => {
+                "a relay in Vapi's framing on 16 kHz samples, a SIP carrier on PCMU: transcoded"
+            }
+            Self::VapiClient => {
+                "a SIP carrier on PCMU calls, Vapi on 16 kHz samples answers: transcoded"
+            }
         }
     }
 
     /// What the vendor's side speaks.
     pub fn codec_a(self) -> AudioCodec {
         match self {
-            Self::BrowserEcho | Self::BrowserSip | Self::BrowserSipOpus => AudioCodec::Opus,
-            Self::BrowserSipPcmu => AudioCodec::Pcmu,
+            Self::BrowserEcho | Self::BrowserSip | Self::BrowserSipOpus | Self::BrowserAi => {
+                AudioCodec::Opus
+            }
+            Self::BrowserSipPcmu | Self::TwilioSip | Self::TwilioAi => AudioCodec::Pcmu,
+            Self::VapiSip | Self::VapiClient => AudioCodec::L16,
         }
     }
 
     /// What the trunk's side speaks.
     pub fn codec_b(self) -> AudioCodec {
         match self {
-            Self::BrowserEcho | Self::BrowserSip | Self::BrowserSipPcmu => AudioCodec::Pcmu,
+            Self::BrowserEcho
+            | Self::BrowserSip
+            | Self::BrowserSipPcmu
+            | Self::TwilioSip
+            | Self::TwilioAi
+            | Self::VapiSip
+            | Self::VapiClient => AudioCodec::Pcmu,
             Self::BrowserSipOpus => AudioCodec::Opus,
+            Self::BrowserAi => AudioCodec::L16,
         }
     }
 
@@ -78,12 +135,43 @@ impl Scenario {
         self.codec_a() != self.codec_b()
     }
 
+    /// Who calls.
+    pub fn callers(self) -> Callers {
+        match self {
+            Self::BrowserEcho
+            | Self::BrowserSip
+            | Self::BrowserSipPcmu
+            | Self::BrowserSipOpus
+            | Self::BrowserAi => Callers::Browser,
+            Self::TwilioSip | Self::TwilioAi => Callers::Twilio,
+            Self::VapiSip => Callers::VapiRelay,
+            Self::VapiClient => Callers::Sip,
+        }
+    }
+
     /// Who answers.
     pub fn far_end(self) -> FarEnd {
         match self {
             Self::BrowserEcho => FarEnd::Echo,
-            _ => FarEnd::Sip,
+            Self::BrowserSip
+            | Self::BrowserSipPcmu
+            | Self::BrowserSipOpus
+            | Self::TwilioSip
+            | Self::VapiSip => FarEnd::Sip,
+            Self::BrowserAi => FarEnd::Agent(AgentDialect::Pcm16),
+            Self::TwilioAi => FarEnd::Agent(AgentDialect::Twilio),
+            Self::VapiClient => FarEnd::Vapi,
         }
+    }
+
+    /// Every frame that is heard must be one that was said, in order, byte for byte.
+    pub fn is_frame_exact(self) -> bool {
+        matches!(self, Self::TwilioSip | Self::TwilioAi)
+    }
+
+    /// A SIP carrier takes part.
+    pub fn has_sip(self) -> bool {
+        self.far_end() == FarEnd::Sip || self.callers() == Callers::Sip
     }
 
     /// How good the audio has to be on a clean path.

@@ -15,6 +15,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
 use super::call::{CallClocks, CallNumber};
+use super::far_end;
 use super::media::{Direction, EncodedSpeech, Leg, LegPlan, LegRecord, MediaThreads, Protection};
 use crate::media::{AudioCodec, OutgoingFormat};
 use crate::sip_peer::{RemoteSdp, SipMessage};
@@ -357,12 +358,11 @@ fn response(request: &SipMessage, status: u16, reason: &str, to_tag: &str) -> Si
 /// `sip:+15550000042@host`: the last seven digits.
 fn number_of(uri: &str) -> Option<CallNumber> {
     let user = uri.split_once(':')?.1.split(['@', ';']).next()?;
-    let digits = user.get(user.len().checked_sub(7)?..)?;
-    digits.parse().ok().map(CallNumber)
+    far_end::number_of(user)
 }
 
 /// Digits are taken as telephone-events where they are offered, as carriers do: else the gateway listens for tones.
-fn sdp(format: OutgoingFormat, local: SocketAddr) -> String {
+pub(super) fn sdp(format: OutgoingFormat, local: SocketAddr) -> String {
     let OutgoingFormat {
         codec,
         payload_type,

@@ -1,8 +1,9 @@
 //! Did a run pass? Figures that could not be measured are no pass, and no failure either.
 
+use super::frames::FrameCounts;
 use super::number;
-use super::report::Report;
-use super::targets::LOSS_PCT_MAX;
+use super::report::{FrameReport, Report};
+use super::targets::{GENERATOR_LATE_MS_P99_MAX, LOSS_PCT_MAX};
 
 /// How one check, or all of them together, came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,30 +55,33 @@ impl Verdict {
         let all = report.calls > 0;
         let of_calls =
             |part: u64| format!("{} of {}", number::count(part), number::count(report.calls));
-        Self {
-            checks: vec![
-                Check {
-                    name: "calls set up",
-                    value: of_calls(report.setup_ok),
-                    outcome: Outcome::of(
-                        all && report.setup_ok == report.calls && report.setup_failed == 0,
-                    ),
-                },
-                audio(report),
-                loss(report),
-                Check {
-                    name: "events missing",
-                    value: number::count(report.events_missing),
-                    outcome: Outcome::of(report.events_missing == 0),
-                },
-                Check {
-                    name: "objects leaked",
-                    value: number::short(report.leaked as f64),
-                    // Fewer file descriptors than at the start are no leak.
-                    outcome: Outcome::of(report.leaked <= 0),
-                },
-            ],
+        let mut checks = vec![
+            Check {
+                name: "calls set up",
+                value: of_calls(report.setup_ok),
+                outcome: Outcome::of(
+                    all && report.setup_ok == report.calls && report.setup_failed == 0,
+                ),
+            },
+            audio(report),
+            loss(report),
+            Check {
+                name: "events missing",
+                value: number::count(report.events_missing),
+                outcome: Outcome::of(report.events_missing == 0),
+            },
+            Check {
+                name: "objects leaked",
+                value: number::short(report.leaked as f64),
+                // Fewer file descriptors than at the start are no leak.
+                outcome: Outcome::of(report.leaked <= 0),
+            },
+        ];
+        if let Some(frames) = &report.frames {
+            checks.insert(2, frames_equal(report, frames));
+            checks.insert(3, frames_told(frames));
         }
+        Self { checks }
     }
 
     /// Of all checks together: one failure is a failure.
@@ -107,6 +111,64 @@ fn audio(report: &Report) -> Check {
         } else {
             Outcome::of(passed == judged)
         },
+    }
+}
+
+/// Every frame that was heard was said, in order. A generator that is late makes frames that come too late.
+fn frames_equal(report: &Report, frames: &FrameReport) -> Check {
+    let both = frames.counts;
+    let counts = [both.a_to_b, both.b_to_a];
+    let sum = |of: fn(&FrameCounts) -> u64| counts.iter().map(of).sum::<u64>();
+    let (equal, missing, foreign) = (
+        sum(|counts| counts.equal),
+        sum(|counts| counts.missing),
+        sum(|counts| counts.foreign),
+    );
+    let odd_sized = sum(|counts| counts.odd_sized);
+    let heard = counts.iter().all(|counts| counts.equal > 0);
+    let all_equal = counts.iter().all(FrameCounts::are_all_equal);
+    let on_time = report.generator_late_ms_p99 < GENERATOR_LATE_MS_P99_MAX;
+    Check {
+        name: "frames equal",
+        value: if all_equal {
+            number::count(equal)
+        } else {
+            format!(
+                "{}, {} missing, {} never said, {} of another length",
+                number::count(equal),
+                number::count(missing),
+                number::count(foreign),
+                number::count(odd_sized)
+            )
+        },
+        outcome: match (heard && odd_sized == 0, all_equal, on_time) {
+            (false, _, _) | (_, false, true) => Outcome::Failed,
+            (_, true, _) => Outcome::Passed,
+            (_, false, false) => Outcome::NotShown,
+        },
+    }
+}
+
+/// What is missing or never said is what the gateway says that it has dropped and concealed. A frame that is concealed is also
+/// missing, unless it came later and was dropped then.
+fn frames_told(frames: &FrameReport) -> Check {
+    let both = frames.counts;
+    let foreign = both.a_to_b.foreign + both.b_to_a.foreign;
+    let (value, outcome) = match (frames.gateway_concealed, frames.gateway_dropped) {
+        (Some(concealed), Some(dropped)) => (
+            format!(
+                "{} concealed, {} dropped",
+                number::count(concealed),
+                number::count(dropped)
+            ),
+            Outcome::of(concealed == foreign),
+        ),
+        _ => ("nothing".to_owned(), Outcome::NotShown),
+    };
+    Check {
+        name: "frames by the gateway",
+        value,
+        outcome,
     }
 }
 
@@ -220,6 +282,38 @@ mod tests {
             ..good()
         };
         assert_eq!(Verdict::of(&report).outcome(), Outcome::Passed);
+    }
+
+    fn with_frames(foreign: u64, told: Option<u64>) -> Verdict {
+        let counts = |foreign| FrameCounts {
+            equal: 1_000,
+            missing: foreign,
+            foreign,
+            odd_sized: 0,
+        };
+        Verdict::of(&Report {
+            frames: Some(FrameReport {
+                counts: BothWays {
+                    a_to_b: counts(0),
+                    b_to_a: counts(foreign),
+                },
+                gateway_concealed: told,
+                gateway_dropped: told,
+            }),
+            generator_late_ms_p99: 0.2,
+            ..good()
+        })
+    }
+
+    #[test]
+    fn frames_that_differ_are_a_failure_and_have_to_be_told_by_the_gateway() {
+        assert_eq!(with_frames(0, Some(0)).outcome(), Outcome::Passed);
+        assert_eq!(with_frames(0, None).outcome(), Outcome::NotShown);
+        let outcomes = |verdict: Verdict| [2, 3].map(|at| verdict.checks[at].outcome);
+        let (failed, passed) = (Outcome::Failed, Outcome::Passed);
+        assert_eq!(outcomes(with_frames(3, Some(3))), [failed, passed]);
+        assert_eq!(outcomes(with_frames(3, Some(0))), [failed, failed]);
+        assert_eq!(with_frames(0, Some(0)).checks[2].value, "2000");
     }
 
     #[test]

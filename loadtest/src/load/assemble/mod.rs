@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 
 use super::admin::{CallStory, GatewayFigures};
 use super::call::{CallNumber, CallOutcome};
+use super::frames::FrameCounts;
 use super::judges::{CallVerdict, Standard};
 use super::media::{DelayHistogram, LegRecord};
 use super::observer::Sample;
-use super::report::{BothWays, MosQuantiles, Quantiles, Report};
+use super::report::{BothWays, FrameReport, MosQuantiles, Quantiles, Report};
 use super::run::RunPlan;
 use super::targets::UndisturbedDelay;
 use circumstances::{caveats, git_commit, settings};
@@ -89,7 +90,7 @@ pub fn report(plan: &RunPlan, found: &Found) -> Report {
         gateway_cores: found.at_start.shards,
         generator_late_ms_p99: steady.media.lateness.quantile_ms(0.99).unwrap_or(0.0),
         steal_pct: steady.steal_pct,
-        events_missing: events_missing(found),
+        events_missing: events_missing(plan, found),
         leaked: leaked(found),
         git_commit: git_commit(),
         failures: failures(found),
@@ -109,6 +110,7 @@ pub fn report(plan: &RunPlan, found: &Found) -> Report {
         a_to_b: loss_pct(steady.media.lost.a_to_b, steady.media.received.a_to_b),
         b_to_a: loss_pct(steady.media.lost.b_to_a, steady.media.received.b_to_a),
     };
+    report.frames = frames(found);
     report.cpu_ms_per_call_s = steady.cpu_ms_per_call_s;
     report.cpu_ms_per_setup = cpu_ms_per_setup(found, steady.cpu_ms_per_call_s);
     report.rss_kb_per_call = rss_kb_per_call(found, &steady);
@@ -127,6 +129,23 @@ fn count(found: &Found, what: impl Fn(&CallOutcome) -> bool) -> u64 {
 fn passed(found: &Found) -> u64 {
     let passed = |verdict: &&CallVerdict| verdict.passed(&found.standard);
     found.verdicts.iter().filter(passed).count() as u64
+}
+
+/// Of all calls that were judged, with what the gateway says of the calls after the warm-up.
+fn frames(found: &Found) -> Option<FrameReport> {
+    let mut counts = BothWays::<FrameCounts>::default();
+    let mut all = found.verdicts.iter().filter_map(|verdict| verdict.frames);
+    let first = all.next()?;
+    for frames in std::iter::once(first).chain(all) {
+        counts.a_to_b.add(frames.a_to_b);
+        counts.b_to_a.add(frames.b_to_a);
+    }
+    let told = found.after_warm_up.pcm_frames.zip(found.at_end.pcm_frames);
+    Some(FrameReport {
+        counts,
+        gateway_concealed: told.map(|(before, after)| (after.0 - before.0) as u64),
+        gateway_dropped: told.map(|(before, after)| (after.1 - before.1) as u64),
+    })
 }
 
 fn setup_totals_ms(found: &Found) -> Vec<f64> {
@@ -194,11 +213,17 @@ fn held_back_ms(found: &Found) -> BothWays<f64> {
 }
 
 fn mos_values(found: &Found) -> Vec<f64> {
-    let known = found.outcomes.iter().filter_map(|outcome| {
-        let story = found.stories.get(outcome.call_sid.as_ref()?)?;
-        (story.estimated_mos > 0.0).then_some(story.estimated_mos)
-    });
-    known.collect()
+    let mut stories: Vec<&CallStory> = found
+        .outcomes
+        .iter()
+        .filter_map(|outcome| found.stories.get(outcome.call_sid.as_ref()?))
+        .collect();
+    // Callers that are told no name: all calls but those of pages that were told theirs.
+    if stories.is_empty() && found.outcomes.iter().all(|it| it.call_sid.is_none()) {
+        stories = found.stories.values().collect();
+    }
+    let known = stories.iter().map(|story| story.estimated_mos);
+    known.filter(|mos| *mos > 0.0).collect()
 }
 
 fn mos(found: &Found) -> Option<MosQuantiles> {
@@ -240,14 +265,23 @@ fn rss_kb_per_call(found: &Found, steady: &Steady) -> Option<f64> {
 }
 
 /// Calls whose events are not one CREATE and one HANGUP_COMPLETE, those with events that no caller knows of included.
-fn events_missing(found: &Found) -> u64 {
+///
+/// Some vendors' callers are never told the gateway's name of their call: of these calls there must be as many stories.
+fn events_missing(plan: &RunPlan, found: &Found) -> u64 {
     let complete = |story: &CallStory| story.created == 1 && story.ended == 1;
     let incomplete = found.stories.values().filter(|story| !complete(story));
-    let unheard_of = found.outcomes.iter().filter(|outcome| {
+    let answered = found.outcomes.iter().filter(|it| it.setup.is_some());
+    let (named, nameless): (Vec<_>, Vec<_>) = answered.partition(|it| it.call_sid.is_some());
+    let unheard_of = named.iter().filter(|outcome| {
         let call_sid = outcome.call_sid.as_ref();
         call_sid.is_some_and(|call_sid| !found.stories.contains_key(call_sid))
     });
-    incomplete.count() as u64 + unheard_of.count() as u64
+    let others = found.stories.len().saturating_sub(named.len());
+    let of_warm_up = plan.warm_up_calls as usize;
+    let untold = nameless
+        .len()
+        .saturating_sub(others.saturating_sub(of_warm_up));
+    (incomplete.count() + unheard_of.count() + untold) as u64
 }
 
 fn leaked(found: &Found) -> i64 {

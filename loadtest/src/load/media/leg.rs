@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use server::rtp::{
-    MediaPacket, NtpTime, PayloadType, RtcpPacket, RtcpWriter, RtpHeader, RtpPacket, RtpTimestamp,
-    SenderInfo, SequenceNumber, Ssrc, is_rtcp, rtcp_packets,
+    NtpTime, PayloadType, RtcpPacket, RtcpWriter, RtpHeader, RtpPacket, RtpTimestamp, SenderInfo,
+    SequenceNumber, Ssrc, is_rtcp, rtcp_packets,
 };
 use tokio::sync::watch;
 
 use super::consent::{Consent, is_binding_success, is_stun, write_check};
-use super::frame_clock::{FrameAnchor, FrameClock};
+use super::frame_clock::FrameClock;
+use super::hearing::Hearing;
 use super::histogram::DelayHistogram;
 use super::protection::{Protection, Transform};
-use super::reception::Reception;
 use super::speech::EncodedSpeech;
 use super::sys;
 use super::window::{MediaWindow, Now};
@@ -24,8 +24,6 @@ use crate::random_u64;
 
 /// The longest datagram that is sent or read.
 pub(super) const DATAGRAM_BYTES_MAX: usize = 1_500;
-/// Packets that one leg keeps: 5 minutes.
-pub(super) const RECORDED_PACKETS_MAX: usize = 5 * 60 * 50;
 /// Datagrams that one leg reads in a turn; the rest waits for the next.
 const DATAGRAMS_PER_TURN_MAX: usize = 16;
 /// A packet that waited longer was not the only one.
@@ -135,6 +133,12 @@ pub struct LegRecord {
     pub packets: Vec<ReceivedPacket>,
     /// Packets of the recorded time that were too many to be kept.
     pub unrecorded: u64,
+    /// Of a stream: messages with audio of another length than 20 ms.
+    pub odd_sized: u64,
+    /// Of a stream: messages other than audio.
+    pub other_messages: u64,
+    /// Of a stream: how the far end ended it.
+    pub end: Option<String>,
 }
 
 pub(super) struct LegState {
@@ -148,10 +152,7 @@ pub(super) struct LegState {
     frame: u64,
     octets: u32,
     turns: u64,
-    reception: Reception,
-    anchor: FrameAnchor,
-    first_arrival_ns: Option<u64>,
-    first_packet: watch::Sender<Option<Instant>>,
+    hearing: Hearing,
     record: LegRecord,
 }
 
@@ -177,10 +178,13 @@ impl LegState {
             frame: 0,
             octets: 0,
             turns: 0,
-            reception: Reception::default(),
-            anchor: FrameAnchor::default(),
-            first_arrival_ns: None,
-            first_packet,
+            hearing: Hearing::new(
+                plan.direction.reverse(),
+                plan.frames.codec(),
+                Arc::clone(&plan.heard_clock),
+                plan.record,
+                first_packet,
+            ),
             record: LegRecord {
                 first_timestamp: timestamp,
                 ..LegRecord::default()
@@ -251,7 +255,7 @@ impl LegState {
 
     /// Follows a frame at once, so its timestamp is now.
     fn send_report(&mut self, at_ns: u64, buffer: &mut [u8]) {
-        let block = self.reception.report_block(at_ns);
+        let block = self.hearing.reception.report_block(at_ns);
         let sender = SenderInfo {
             ssrc: self.ssrc,
             ntp: NtpTime::from_unix(Duration::from_nanos(at_ns)),
@@ -302,17 +306,8 @@ impl LegState {
     ) -> LegRecord {
         self.turns = TURNS_TO_EMPTY - 1;
         self.receive(window, now, buffer);
-        let totals = self.reception.totals;
-        let mut record = self.record;
-        record.received = totals.received;
-        record.lost = totals.lost;
-        record.duplicates = totals.duplicates;
-        record.reordered = totals.reordered;
-        record.streams = totals.streams;
-        record.jitter_ms = self
-            .reception
-            .jitter_ms(self.plan.frames.codec().clock_rate_hz());
-        record
+        self.hearing.tell(&mut self.record);
+        self.record
     }
 
     fn handle(&mut self, datagram: &[u8], arrival_ns: u64, window: &mut MediaWindow, now: &Now) {
@@ -324,77 +319,17 @@ impl LegState {
             self.handle_rtcp(datagram, arrival_ns);
         } else if let Some(datagram) = self.transform.unprotect_rtp(datagram) {
             match RtpPacket::parse(&datagram) {
-                Ok(packet) => self.handle_rtp(&packet.media(), arrival_ns, window, now),
+                Ok(packet) if packet.media().payload_type.0 == self.plan.payload_type => {
+                    let record = &mut self.record;
+                    let packet = packet.media();
+                    self.hearing.hear(&packet, arrival_ns, window, now, record);
+                }
+                Ok(_) => self.record.unknown_payload_type += 1,
                 Err(_) => self.record.other_datagrams += 1,
             }
         } else {
             self.record.undecryptable += 1;
         }
-    }
-
-    fn handle_rtp(
-        &mut self,
-        packet: &MediaPacket<'_>,
-        arrival_ns: u64,
-        window: &mut MediaWindow,
-        now: &Now,
-    ) {
-        if packet.payload_type.0 != self.plan.payload_type {
-            self.record.unknown_payload_type += 1;
-            return;
-        }
-        let heard = self.plan.direction.reverse();
-        let codec = self.plan.frames.codec();
-        let change = self
-            .reception
-            .handle(packet, codec.clock_rate_hz(), arrival_ns);
-        if change.duplicate {
-            return;
-        }
-        *heard.of(&mut window.received) += 1;
-        *heard.of(&mut window.lost) += change.lost;
-        let delay_ns = self.anchor.delay_ns(
-            packet.ssrc.0,
-            packet.timestamp.0,
-            self.frame_ticks(),
-            arrival_ns,
-            &self.plan.heard_clock,
-        );
-        if let Some(delay_ns) = delay_ns {
-            heard.of(&mut window.delays).record_ns(delay_ns, 1);
-            self.record.delays.record_ns(delay_ns, 1);
-        }
-        self.keep(packet, arrival_ns, now);
-    }
-
-    fn keep(&mut self, packet: &MediaPacket<'_>, arrival_ns: u64, now: &Now) {
-        let arrival = now.instant_of(arrival_ns);
-        let first_ns = match self.first_arrival_ns {
-            Some(first_ns) => first_ns,
-            None => {
-                self.first_arrival_ns = Some(arrival_ns);
-                self.record.first_received_at = arrival;
-                self.first_packet.send_replace(arrival);
-                arrival_ns
-            }
-        };
-        let since = Duration::from_nanos(arrival_ns.saturating_sub(first_ns));
-        let Some(arrival) = arrival.filter(|_| since < self.plan.record) else {
-            return;
-        };
-        if self.record.packets.len() >= RECORDED_PACKETS_MAX {
-            self.record.unrecorded += 1;
-            return;
-        }
-        self.record.packets.push(ReceivedPacket {
-            arrival,
-            ssrc: packet.ssrc.0,
-            sequence_number: packet.sequence_number.0,
-            timestamp: packet.timestamp.0,
-            payload_type: packet.payload_type.0,
-            marker: packet.marker,
-            payload: packet.payload.to_vec(),
-        });
     }
 
     fn handle_rtcp(&mut self, datagram: &[u8], arrival_ns: u64) {
@@ -406,7 +341,7 @@ impl LegState {
         for packet in rtcp_packets(&compound).flatten() {
             if let RtcpPacket::SenderReport(report) = packet {
                 let ntp = report.sender.ntp.compact();
-                self.reception.handle_sender_report(ntp, arrival_ns);
+                self.hearing.reception.handle_sender_report(ntp, arrival_ns);
             }
         }
     }

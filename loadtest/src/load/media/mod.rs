@@ -1,9 +1,9 @@
-//! The media engine of the load test: RTP or SRTP of thousands of legs on threads of their own, a packet every 20 ms
-//! on a grid of 500 us, with the delay of each packet that comes back.
+//! The media engine of the load test: RTP, SRTP or WebSocket PCM of thousands of legs on threads of their own, a packet
+//! every 20 ms on a grid of 500 us, with the delay of each packet that comes back.
 //!
 //! One thread for each core given, pinned to it, in real time where allowed, no tokio on it. [`MediaThreads::open`]
-//! takes a leg that is set up already (its socket, keys and far end are known) and [`Leg::close`] gives back what it
-//! sent and heard. Nothing is decoded or judged here.
+//! takes a leg that is set up already (its socket, keys and far end are known), [`MediaThreads::open_stream`] one over a
+//! WebSocket, and [`Leg::close`] gives back what it sent and heard. Nothing is decoded or judged here.
 //!
 //! - **Send times** are of the wall clock right before `sendto`, **receive times** the kernel's stamps
 //!   (`SO_TIMESTAMPNS`): the delay does not hold how late the thread reads. How late it sends stands in
@@ -14,15 +14,21 @@
 
 mod consent;
 mod frame_clock;
+mod hearing;
 mod histogram;
 mod leg;
 mod protection;
 mod reception;
 mod speech;
+mod stream_leg;
+mod stream_socket;
 mod sys;
 mod thread;
 mod window;
+mod wire;
 
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod tests;
 
@@ -42,10 +48,14 @@ pub use histogram::DelayHistogram;
 pub use leg::{Direction, LegPlan, LegRecord};
 pub use protection::{Protection, SrtpMaster, SrtpProfile};
 pub use speech::EncodedSpeech;
+pub use stream_leg::StreamPlan;
+pub use stream_socket::{OpenStream, StreamError, StreamSocket};
 pub use window::{MediaWindow, WINDOWS_MAX};
+pub use wire::Wire;
 
 use leg::LegState;
-use thread::{Command, Grid, MediaThread};
+use stream_leg::StreamLegState;
+use thread::{AnyLeg, Command, Grid, MediaThread};
 use window::Windows;
 
 /// Legs that are open at once in all threads.
@@ -129,20 +139,46 @@ impl MediaThreads {
     /// # Errors
     /// [`OpenError`] says why not; the socket is closed then.
     pub fn open(&self, plan: LegPlan) -> Result<Leg, OpenError> {
+        self.open_any(|id, tell_first, _| {
+            Ok(AnyLeg::Rtp(Box::new(LegState::new(id, plan, tell_first)?)))
+        })
+    }
+
+    /// The same over a WebSocket that was opened already.
+    ///
+    /// # Errors
+    /// [`OpenError`] says why not; the socket is closed then.
+    pub fn open_stream(&self, plan: StreamPlan) -> Result<Leg, OpenError> {
+        self.open_any(|id, tell_first, tell_end| {
+            let state = StreamLegState::new(id, plan, tell_first, tell_end);
+            Ok(AnyLeg::Stream(Box::new(state)))
+        })
+    }
+
+    fn open_any(
+        &self,
+        make: impl FnOnce(
+            u64,
+            watch::Sender<Option<Instant>>,
+            watch::Sender<Option<String>>,
+        ) -> Result<AnyLeg, OpenError>,
+    ) -> Result<Leg, OpenError> {
         let place = Place::take(&self.legs).ok_or(OpenError::TooMany)?;
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let (tell_first, first_packet) = watch::channel(None);
-        let state = LegState::new(id, plan, tell_first)?;
+        let (tell_end, end) = watch::channel(None);
+        let state = make(id, tell_first, tell_end)?;
         let next = self.next.fetch_add(1, Ordering::Relaxed) % self.threads.len().max(1);
         let thread = self.threads.get(next).ok_or(OpenError::Ended)?;
-        let phase = state.phase;
-        let open = Command::Open(Box::new(state));
+        let phase = state.phase();
+        let open = Command::Open(state);
         thread.commands.send(open).map_err(|_| OpenError::Ended)?;
         Ok(Leg {
             id,
             phase,
             commands: thread.commands.clone(),
             first_packet,
+            end,
             closed: false,
             _place: place,
         })
@@ -224,6 +260,7 @@ pub struct Leg {
     phase: usize,
     commands: SyncSender<Command>,
     first_packet: watch::Receiver<Option<Instant>>,
+    end: watch::Receiver<Option<String>>,
     closed: bool,
     _place: Place,
 }
@@ -263,6 +300,14 @@ impl Leg {
     /// Tells of [`Leg::first_packet_at`]: `wait_for(Option::is_some)`.
     pub fn first_packet(&self) -> watch::Receiver<Option<Instant>> {
         self.first_packet.clone()
+    }
+
+    /// Waits until the far end of a stream has ended it, and says how. Never of RTP. Safe to drop at any time.
+    pub async fn ended(&mut self) -> String {
+        match self.end.wait_for(Option::is_some).await {
+            Ok(end) => end.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
     }
 
     fn send_close(&mut self, reply: Option<oneshot::Sender<LegRecord>>) {

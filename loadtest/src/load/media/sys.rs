@@ -1,9 +1,9 @@
 //! The system calls that std has no safe name for: pinning, priority, clocks, an absolute sleep, and receiving with the
-//! kernel's own stamp. All `unsafe` of the media threads is here.
+//! kernel's own stamp, from datagrams and from TCP. All `unsafe` of the media threads is here.
 
 use std::io;
 use std::mem;
-use std::net::UdpSocket;
+use std::net::{TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::time::Duration;
@@ -81,7 +81,7 @@ pub(super) fn sleep_until(at_ns: u64) {
 }
 
 /// From now on the kernel stamps what this socket receives.
-pub(super) fn stamp_arrivals(socket: &UdpSocket) -> io::Result<()> {
+pub(super) fn stamp_arrivals(socket: &impl AsRawFd) -> io::Result<()> {
     let on: libc::c_int = 1;
     // SAFETY: the value is an int that lives through the call, its size is told.
     let done = unsafe {
@@ -102,6 +102,15 @@ pub(super) fn stamp_arrivals(socket: &UdpSocket) -> io::Result<()> {
 
 /// One datagram, without waiting: its length, and when it came by the wall clock, in ns. A longer one is cut off.
 pub(super) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Option<(usize, u64)> {
+    receive_stamped(socket, buffer).ok()
+}
+
+/// What a TCP connection has, without waiting: its length (0: the end), and when the last of it came by the wall clock, in ns.
+pub(super) fn receive_stream(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<(usize, u64)> {
+    receive_stamped(stream, buffer)
+}
+
+fn receive_stamped(socket: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<(usize, u64)> {
     let mut control = Control([0; 64]);
     let mut part = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
@@ -115,8 +124,8 @@ pub(super) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Option<(usize, u
     message.msg_controllen = control.0.len() as _;
     // SAFETY: the message names the buffer and the control block, both alive and of the lengths told.
     let len = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
-    let len = usize::try_from(len).ok()?;
-    Some((len, stamp(&message).unwrap_or_else(realtime_ns)))
+    let len = usize::try_from(len).map_err(|_| io::Error::last_os_error())?;
+    Ok((len, stamp(&message).unwrap_or_else(realtime_ns)))
 }
 
 fn stamp(message: &libc::msghdr) -> Option<u64> {

@@ -2,7 +2,7 @@
 //!
 //! No socket is watched: each leg's is read right after the leg has sent, once in 20 ms, because it gets a packet in
 //! every 20 ms anyhow and the kernel's stamp tells when. That saves an epoll entry, which would cost whoever sends to
-//! us too.
+//! us too. A stream is read once more in between.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::leg::{DATAGRAM_BYTES_MAX, LegRecord, LegState};
+use super::stream_leg::{Lingering, StreamLegState};
 use super::window::{MediaWindow, Now, Windows};
 use super::{PHASES, sys};
 
@@ -29,7 +30,7 @@ pub(super) struct Grid {
 }
 
 pub(super) enum Command {
-    Open(Box<LegState>),
+    Open(AnyLeg),
     Close {
         id: u64,
         phase: usize,
@@ -37,12 +38,62 @@ pub(super) enum Command {
     },
 }
 
+/// A leg of either kind.
+pub(super) enum AnyLeg {
+    Rtp(Box<LegState>),
+    Stream(Box<StreamLegState>),
+}
+
+impl AnyLeg {
+    fn id(&self) -> u64 {
+        match self {
+            Self::Rtp(leg) => leg.id,
+            Self::Stream(leg) => leg.id,
+        }
+    }
+
+    pub(super) fn phase(&self) -> usize {
+        match self {
+            Self::Rtp(leg) => leg.phase,
+            Self::Stream(leg) => leg.phase,
+        }
+    }
+
+    fn send(
+        &mut self,
+        window: &mut MediaWindow,
+        now: &Now,
+        due_at: Instant,
+        buffer: &mut [u8],
+    ) -> u64 {
+        match self {
+            Self::Rtp(leg) => leg.send(window, now, due_at, buffer),
+            Self::Stream(leg) => leg.send(window, now, due_at),
+        }
+    }
+
+    fn receive(&mut self, window: &mut MediaWindow, now: &Now, buffer: &mut [u8]) {
+        match self {
+            Self::Rtp(leg) => leg.receive(window, now, buffer),
+            Self::Stream(leg) => leg.receive(window, now),
+        }
+    }
+
+    /// Between two sends: a read of TCP has one stamp for all that it reads, so two frames must not wait for it.
+    fn receive_between(&mut self, window: &mut MediaWindow, now: &Now) {
+        if let Self::Stream(leg) = self {
+            leg.receive(window, now);
+        }
+    }
+}
+
 pub(super) struct MediaThread {
     commands: Receiver<Command>,
     windows: Arc<Windows>,
     grid: Grid,
     /// By phase.
-    legs: Vec<Vec<LegState>>,
+    legs: Vec<Vec<AnyLeg>>,
+    lingering: Vec<Lingering>,
     window: MediaWindow,
     seconds: u64,
     cpu_before: Duration,
@@ -56,6 +107,7 @@ impl MediaThread {
             windows,
             grid,
             legs: (0..PHASES).map(|_| Vec::new()).collect(),
+            lingering: Vec::new(),
             window: MediaWindow::new(grid.begin + Duration::from_secs(1)),
             seconds: 1,
             cpu_before: Duration::ZERO,
@@ -103,6 +155,13 @@ impl MediaThread {
         for leg in legs.iter_mut() {
             leg.receive(&mut self.window, now, &mut self.buffer);
         }
+        let opposite = phase_of(slot + PHASES as u64 / 2);
+        for leg in self.legs.get_mut(opposite).into_iter().flatten() {
+            leg.receive_between(&mut self.window, now);
+        }
+        if phase_of(slot) == 0 {
+            self.lingering.retain_mut(|socket| socket.wait(now));
+        }
     }
 
     fn leave_out(&mut self, slot: u64, slots: u64) {
@@ -130,8 +189,8 @@ impl MediaThread {
         for _ in 0..COMMANDS_PER_SLOT_MAX {
             match self.commands.try_recv() {
                 Ok(Command::Open(leg)) => {
-                    if let Some(legs) = self.legs.get_mut(leg.phase) {
-                        legs.push(*leg);
+                    if let Some(legs) = self.legs.get_mut(leg.phase()) {
+                        legs.push(leg);
                     }
                 }
                 Ok(Command::Close { id, phase, reply }) => self.close(id, phase, reply, now),
@@ -152,11 +211,17 @@ impl MediaThread {
         let Some(legs) = self.legs.get_mut(phase) else {
             return;
         };
-        let Some(found) = legs.iter().position(|leg| leg.id == id) else {
+        let Some(found) = legs.iter().position(|leg| leg.id() == id) else {
             return;
         };
-        let leg = legs.swap_remove(found);
-        let record = leg.close(&mut self.window, now, &mut self.buffer);
+        let record = match legs.swap_remove(found) {
+            AnyLeg::Rtp(leg) => leg.close(&mut self.window, now, &mut self.buffer),
+            AnyLeg::Stream(leg) => {
+                let (record, lingering) = leg.close(&mut self.window, now);
+                self.lingering.extend(lingering);
+                record
+            }
+        };
         if let Some(reply) = reply {
             // Whoever asked may be gone.
             let _ = reply.send(record);
