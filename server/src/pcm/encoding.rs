@@ -1,7 +1,8 @@
 //! How audio lies on the socket, and how the bridge names the same.
 
 use codecs::SampleRate;
-use codecs::g711::Law;
+use codecs::g711::{self, Law};
+use codecs::linear16;
 
 use crate::bridge::{Codec, LegFormat, StreamFormat};
 use crate::rtp::PayloadType;
@@ -24,7 +25,8 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// 16-bit samples at this rate, if it is one that a leg of PCM takes: 8, 16 or 24 kHz. A frame at 48 kHz fits in no packet.
+    /// 16-bit samples at this rate, if it is one that a leg of PCM takes: 8, 16 or 24 kHz. A frame at 48 kHz fits in
+    /// no packet.
     pub const fn linear16(sample_rate_hz: u32) -> Option<Self> {
         match SampleRate::from_hz(sample_rate_hz) {
             None | Some(SampleRate::Hz48000) => None,
@@ -86,6 +88,22 @@ impl Encoding {
         }
     }
 
+    /// Whole samples of `wire`, into the front of `pcm`; says how many.
+    pub(super) fn decode(self, wire: &[u8], pcm: &mut [i16]) -> usize {
+        match self {
+            Self::Mulaw => g711::decode(Law::Mu, wire, pcm),
+            Self::Linear16(_) => linear16::from_le_bytes(wire, pcm),
+        }
+    }
+
+    /// Samples to bytes of the wire.
+    pub(super) fn encode(self, pcm: &[i16], wire: &mut [u8]) {
+        match self {
+            Self::Mulaw => g711::encode(Law::Mu, pcm, wire),
+            Self::Linear16(_) => linear16::to_le_bytes(pcm, wire),
+        };
+    }
+
     /// Turns bytes of the wire into a payload of the bridge's codec, or back: 16-bit samples change their byte order.
     pub(super) fn swap(self, bytes: &mut [u8]) {
         if let Self::Linear16(_) = self {
@@ -132,6 +150,10 @@ mod tests {
             assert_eq!(bytes, swapped);
             encoding.swap(&mut bytes);
             assert_eq!(bytes, [1, 2, 3, 4]);
+            let mut pcm = [7; 4];
+            let silent = [encoding.silence(); 4];
+            let samples = encoding.decode(&silent, &mut pcm);
+            assert!(pcm[..samples].iter().all(|sample| *sample == 0));
         }
     }
 }

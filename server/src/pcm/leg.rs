@@ -1,33 +1,34 @@
-//! Both ways of a leg of PCM.
+//! Both ways of a leg of PCM, and what one has to do with the other.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::barge_in::BargeIn;
+use super::dejitter::Dejitter;
+use super::playout::Playout;
 use super::{
-    FRAME_MS, FrameKind, FrameOut, MARK_NAME_LEN_MAX, MARKS_MAX, MarkError, PcmConfig, PcmEvent,
+    FrameKind, FrameOut, MARK_NAME_LEN_MAX, MARKS_MAX, MarkError, PcmConfig, PcmEvent,
     PcmStatistics,
 };
-use crate::rtp::{MediaPacket, Ssrc};
-
-/// The only source of the leg; only the bridge ever sees it.
-const PCM_SSRC: Ssrc = Ssrc(1);
-const FRAME: Duration = Duration::from_millis(FRAME_MS as u64);
+use crate::rtp::MediaPacket;
 
 /// The media leg of a peer that speaks PCM over a WebSocket.
 ///
 /// At each tick first give it what came ([`PcmLeg::handle_audio`], [`PcmLeg::handle_packet`]), then call
-/// [`PcmLeg::handle_timeout`] if [`PcmLeg::poll_timeout`] is due, then poll packets, frames and events until there are none.
+/// [`PcmLeg::handle_timeout`] if [`PcmLeg::poll_timeout`] is due, then poll packets, frames and events until there are
+/// none.
 #[derive(Debug)]
 pub struct PcmLeg {
     config: PcmConfig,
     now: Instant,
-    next: Option<Instant>,
-    queue: VecDeque<u8>,
-    outgoing: VecDeque<u8>,
-    frames_sent: u32,
+    playout: Playout,
+    dejitter: Dejitter,
+    barge_in: Option<BargeIn>,
+    is_listen_only: bool,
+    /// Audio of the socket that there was no room for, and that was not told yet.
+    overflow_ms: u64,
+    barge_ins: u64,
     events: VecDeque<PcmEvent>,
-    listen_only: bool,
-    statistics: PcmStatistics,
 }
 
 impl PcmLeg {
@@ -36,13 +37,13 @@ impl PcmLeg {
         Self {
             config,
             now,
-            next: None,
-            queue: VecDeque::new(),
-            outgoing: VecDeque::new(),
-            frames_sent: 0,
+            playout: Playout::new(&config),
+            dejitter: Dejitter::new(&config, now),
+            barge_in: config.barge_in.map(BargeIn::new),
+            is_listen_only: false,
+            overflow_ms: 0,
+            barge_ins: 0,
             events: VecDeque::new(),
-            listen_only: false,
-            statistics: PcmStatistics::default(),
         }
     }
 
@@ -54,8 +55,7 @@ impl PcmLeg {
     /// Audio of the socket, of any length: what is no whole sample or frame waits for the rest.
     pub fn handle_audio(&mut self, now: Instant, wire: &[u8]) {
         self.now = now;
-        self.next.get_or_insert(now + FRAME);
-        self.queue.extend(wire);
+        self.overflow_ms += self.playout.handle_audio(now, wire);
     }
 
     /// A mark behind all audio so far: [`PcmEvent::Played`] tells when that was played.
@@ -67,114 +67,125 @@ impl PcmLeg {
         if name.len() > MARK_NAME_LEN_MAX {
             return Err(MarkError::NameTooLong(name.len()));
         }
-        if self.events.len() >= MARKS_MAX {
+        if self.playout.marks() + self.events.len() >= MARKS_MAX {
             return Err(MarkError::TooMany);
         }
-        self.events.push_back(PcmEvent::Played {
-            mark: name.to_owned(),
-        });
+        self.playout.push_mark(name);
+        self.tell_idle_marks();
         Ok(())
     }
 
-    /// What waits of the socket's audio goes, and its marks come back at once. Gives what was played of it since it was
-    /// cleared last, or since the leg began, in ms.
+    /// What waits of the socket's audio goes, and its marks come back at once. Gives what was played of it since it
+    /// was cleared last, or since the leg began, in ms.
     pub fn handle_clear(&mut self, now: Instant) -> u64 {
         self.now = now;
-        self.queue.clear();
-        std::mem::take(&mut self.statistics.played_ms)
+        let played_ms = self.playout.clear();
+        self.tell_idle_marks();
+        played_ms
     }
 
     /// A packet of the bridge for the socket.
     pub fn handle_packet(&mut self, now: Instant, packet: &MediaPacket<'_>) {
         self.now = now;
-        self.next.get_or_insert(now + FRAME);
-        self.outgoing.extend(packet.payload);
+        if !self.is_listen_only {
+            self.dejitter.handle_packet(now, packet);
+        }
     }
 
     /// The other side cleared its audio: what waits for the socket goes.
     pub fn drop_outgoing(&mut self) {
-        self.outgoing.clear();
+        self.dejitter.clear();
     }
 
     /// Whether nothing may be sent to the socket.
-    pub fn set_listen_only(&mut self, listen_only: bool) {
-        self.listen_only = listen_only;
+    pub fn set_listen_only(&mut self, is_listen_only: bool) {
+        self.is_listen_only = is_listen_only;
+        self.dejitter.clear();
     }
 
     /// Whether nothing may be sent to the socket.
     pub fn is_listen_only(&self) -> bool {
-        self.listen_only
+        self.is_listen_only
     }
 
-    /// Does what is due at `now`, when the leg is polled next.
+    /// What is due at `now` comes out when the leg is polled next.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
     }
 
     /// When [`PcmLeg::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.next
+        let frame = match self.is_listen_only {
+            true => None,
+            false => self.dejitter.poll_timeout(),
+        };
+        self.playout.poll_timeout().into_iter().chain(frame).min()
     }
 
     /// The next packet for the bridge; its payload is written to the front of `payload`, which has room for
     /// [`PAYLOAD_LEN_MAX`](crate::bridge::PAYLOAD_LEN_MAX) bytes.
     pub fn poll_packet<'a>(&mut self, payload: &'a mut [u8]) -> Option<MediaPacket<'a>> {
-        let frame_bytes = self.config.encoding.frame_bytes();
-        let next = self.next.filter(|next| *next <= self.now)?;
-        if self.queue.len() < frame_bytes {
-            return None;
-        }
-        self.next = Some(next + FRAME);
-        let payload = payload.get_mut(..frame_bytes)?;
-        for (place, byte) in payload.iter_mut().zip(self.queue.drain(..frame_bytes)) {
-            *place = byte;
-        }
-        self.config.encoding.swap(payload);
-        let index = self.frames_sent;
-        self.frames_sent += 1;
-        self.statistics.from_socket.frames += 1;
-        self.statistics.played_ms += u64::from(FRAME_MS);
-        let format = self.config.encoding.leg_format().source;
-        let frame_ticks = self.config.encoding.sample_rate().samples(FRAME_MS) as u32;
-        Some(MediaPacket {
-            marker: index == 0,
-            payload_type: format.payload_type,
-            sequence_number: self.config.first_sequence_number.wrapping_add(index as u16),
-            timestamp: self
-                .config
-                .first_timestamp
-                .wrapping_add(index.wrapping_mul(frame_ticks)),
-            ssrc: PCM_SSRC,
-            payload,
-        })
+        let events = &mut self.events;
+        let played = |mark| events.push_back(PcmEvent::Played { mark });
+        self.playout.poll_packet(self.now, payload, played)
     }
 
     /// The next frame for the socket, written to the front of `frame`, which has room for
     /// [`FRAME_BYTES_MAX`](super::FRAME_BYTES_MAX) bytes.
     pub fn poll_frame(&mut self, frame: &mut [u8]) -> Option<FrameOut> {
-        let len = self.config.encoding.frame_bytes();
-        if self.outgoing.len() < len {
+        if self.is_listen_only {
             return None;
         }
-        let frame = frame.get_mut(..len)?;
-        for (place, byte) in frame.iter_mut().zip(self.outgoing.drain(..len)) {
-            *place = byte;
-        }
-        self.config.encoding.swap(frame);
-        self.statistics.to_socket.frames += 1;
-        Some(FrameOut {
-            len,
-            kind: FrameKind::Audio,
-        })
+        let len = self.config.encoding.frame_bytes();
+        let kind = self.dejitter.poll_frame(self.now, frame.get_mut(..len)?)?;
+        self.listen(kind);
+        Some(FrameOut { len, kind })
     }
 
     /// What happened.
     pub fn poll_event(&mut self) -> Option<PcmEvent> {
+        if self.overflow_ms > 0 {
+            let dropped_ms = std::mem::take(&mut self.overflow_ms);
+            return Some(PcmEvent::Overflow { dropped_ms });
+        }
         self.events.pop_front()
     }
 
     /// The account so far.
     pub fn statistics(&self) -> PcmStatistics {
-        self.statistics
+        let (from_socket, queue_ms, queue_peak_ms, played_ms) = self.playout.account();
+        PcmStatistics {
+            from_socket,
+            to_socket: self.dejitter.flow(),
+            queue_ms,
+            queue_peak_ms,
+            played_ms,
+            barge_ins: self.barge_ins,
+        }
+    }
+
+    /// Does somebody speak over what the socket says?
+    fn listen(&mut self, kind: FrameKind) {
+        let Some(barge_in) = &mut self.barge_in else {
+            return;
+        };
+        if kind != FrameKind::Audio {
+            return barge_in.hears_nothing();
+        }
+        if barge_in.hears(self.dejitter.pcm(), self.playout.is_speaking()) {
+            self.barge_ins += 1;
+            let played_ms = self.playout.clear();
+            // Told once per patience at most; who never asks need not know them all.
+            if self.events.len() < MARKS_MAX {
+                self.events.push_back(PcmEvent::BargeIn { played_ms });
+            }
+            self.tell_idle_marks();
+        }
+    }
+
+    fn tell_idle_marks(&mut self) {
+        while let Some(mark) = self.playout.pop_idle_mark() {
+            self.events.push_back(PcmEvent::Played { mark });
+        }
     }
 }
