@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::signature::Ed25519KeyPair;
@@ -13,12 +12,15 @@ use rustls::pki_types::pem::PemObject;
 
 use super::document::{Document, KEY_FILE_LEN_MAX, quote, read_bounded};
 use super::report::Report;
+use super::secret_file::{Environment, secret, warn_if_readable_by_all};
 use super::section::{Located, Section};
 use super::sip_neighbours::SipNeighbours;
+use super::tenant_file::Surroundings;
 use super::tls::{TlsFileError, check_tls_files};
+use super::url::is_origin;
 use super::{
-    AdminConfig, CodecName, ConfigError, DtlsVersions, GatewayConfig, Secret, ServerConfig,
-    WebRtcConfig, ice_server_file, tenant_file, trunk_file,
+    AdminConfig, CodecName, ConfigError, DtlsVersions, GatewayConfig, ServerConfig, WebRtcConfig,
+    ice_server_file, tenant_file, trunk_file,
 };
 
 /// The most tenants in one file.
@@ -32,9 +34,6 @@ const OPUS_BITRATE_HIGHEST_BPS: u32 = 256_000;
 const OPUS_BITRATE_MIN_BPS: u32 = 8_000;
 /// Default of `opus_bitrate_max_bps`.
 const OPUS_BITRATE_MAX_BPS: u32 = 48_000;
-
-/// How secrets of the environment are found: `std::env::var` outside tests.
-pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Reads and checks the whole file.
 pub(super) fn read(
@@ -52,13 +51,25 @@ pub(super) fn read_document(
     let config = {
         let table = document.parse()?;
         let mut root = Section::root(&document, &table);
-        let server = server(root.section_or_default("server"));
+        let server_section = root.section_or_default("server");
+        let has_public_url = server_section.has("public_url");
+        let server = server(server_section);
         let admin = admin(root.section_or_default("admin"), environment);
         let webrtc = webrtc(root.section_or_default("webrtc"), environment);
         let trunks = trunks(&mut root, environment);
-        let tenants = tenants(&mut root, &trunks, server.as_ref());
+        let tenants = tenants(
+            &mut root,
+            &Surroundings {
+                trunk_of: &|trunk_id| trunks.get(trunk_id).map(|trunk| &trunk.config),
+                gateway_issues_tokens: server
+                    .as_ref()
+                    .is_some_and(|server| server.token_key_file.is_some()),
+                has_public_url,
+                environment,
+            },
+        );
         for trunk in trunks.values() {
-            trunk.check_tenant(|tenant_id| tenants.contains_key(tenant_id));
+            trunk.check_tenant(|tenant_id| tenants.get(tenant_id).map(Arc::as_ref));
         }
         root.finish();
         let trunks = trunks
@@ -249,18 +260,13 @@ fn trunks<'a>(
 
 fn tenants(
     root: &mut Section<'_>,
-    trunks: &BTreeMap<crate::id::TrunkId, trunk_file::ReadTrunk<'_>>,
-    server: Option<&ServerConfig>,
+    surroundings: &Surroundings<'_>,
 ) -> BTreeMap<crate::id::TenantId, Arc<super::TenantConfig>> {
-    let issues_tokens = server.is_some_and(|server| server.token_key_file.is_some());
-    let trunk_of = |trunk_id: &crate::id::TrunkId| trunks.get(trunk_id).map(|trunk| &trunk.config);
     let mut tenants = BTreeMap::new();
     for section in root.sections("tenants", TENANTS_MAX) {
-        let Some((tenant_id, tenant)) =
-            tenant_file::read(section, &trunk_of, issues_tokens, |tenant_id| {
-                tenants.contains_key(tenant_id)
-            })
-        else {
+        let Some((tenant_id, tenant)) = tenant_file::read(section, surroundings, |tenant_id| {
+            tenants.contains_key(tenant_id)
+        }) else {
             continue;
         };
         tenants.insert(tenant_id, Arc::new(tenant));
@@ -270,107 +276,6 @@ fn tenants(
     }
     tenants
 }
-
-/// A secret of ours: `KEY_file = "path"`, or `KEY = "env:NAME"`.
-pub(super) fn secret(
-    section: &mut Section<'_>,
-    keys: (&'static str, &'static str),
-    environment: Environment<'_>,
-) -> Option<Secret> {
-    secret_text(section, keys, environment, &BEARER_TOKEN)
-}
-
-/// A password that somebody else chose, as [`secret`].
-pub(super) fn password(
-    section: &mut Section<'_>,
-    keys: (&'static str, &'static str),
-    environment: Environment<'_>,
-) -> Option<Secret> {
-    secret_text(section, keys, environment, &PASSWORD)
-}
-
-fn secret_text(
-    section: &mut Section<'_>,
-    (key, file_key): (&'static str, &'static str),
-    environment: Environment<'_>,
-    form: &SecretForm,
-) -> Option<Secret> {
-    let SecretForm { allowed, is_valid } = form;
-    let from_file = section.text(file_key);
-    let from_environment = section.secret_text(key);
-    if let (Some(_), Some(second)) = (&from_file, &from_environment) {
-        section.wrong(
-            second,
-            format!("is given twice; allowed: one of {key} and {file_key}"),
-        );
-        return None;
-    }
-    if let Some(located) = from_environment {
-        let Some(name) = located.value.strip_prefix("env:") else {
-            let message = format!(
-                "a secret is never written here; allowed: {file_key} = \"PATH\", or {key} = \"env:NAME\" for the \
-                 environment variable NAME"
-            );
-            section.wrong(&located, message);
-            return None;
-        };
-        return match environment(name) {
-            Some(text) if is_valid(&text) => Some(Secret::new(&text)),
-            Some(_) => {
-                section.wrong(
-                    &located,
-                    format!("the environment variable {name} holds no secret; allowed: {allowed}"),
-                );
-                None
-            }
-            None => {
-                section.wrong(
-                    &located,
-                    format!("the environment variable {name} is not set"),
-                );
-                None
-            }
-        };
-    }
-    let located = from_file?;
-    let path = section.document().resolve(&located.value);
-    warn_if_readable_by_all(section, file_key, &path);
-    let text = match read_bounded(&path, KEY_FILE_LEN_MAX) {
-        Ok(bytes) => String::from_utf8(bytes).unwrap_or_default(),
-        Err(error) => {
-            section.wrong(&located, format!("{}: {error}", path.display()));
-            return None;
-        }
-    };
-    let text = text.trim_end_matches(['\n', '\r']);
-    if !is_valid(text) {
-        section.wrong(
-            &located,
-            format!("{} holds no secret; allowed: {allowed}", path.display()),
-        );
-        return None;
-    }
-    Some(Secret::new(text))
-}
-
-/// What a secret looks like.
-struct SecretForm {
-    allowed: &'static str,
-    is_valid: fn(&str) -> bool,
-}
-
-/// Bearer tokens travel in a header; short ones are guessed.
-const BEARER_TOKEN: SecretForm = SecretForm {
-    allowed: "one line of 16 to 4096 visible ASCII characters",
-    is_valid: |text| {
-        (16..=4096).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
-    },
-};
-
-const PASSWORD: SecretForm = SecretForm {
-    allowed: "one line of 1 to 256 bytes",
-    is_valid: |text| (1..=256).contains(&text.len()) && !text.chars().any(char::is_control),
-};
 
 fn check_token_key(path: &Path) -> Result<(), String> {
     let pem = read_bounded(path, KEY_FILE_LEN_MAX)
@@ -386,52 +291,12 @@ fn check_token_key(path: &Path) -> Result<(), String> {
     ))
 }
 
-fn warn_if_readable_by_all(section: &Section<'_>, key: &'static str, path: &PathBuf) {
-    let others_read = 0o004;
-    let readable =
-        std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & others_read != 0);
-    if readable {
-        section.warn(
-            key,
-            format!("every user of this machine can read {}", path.display()),
-        );
-    }
-}
-
 pub(super) const ADDRESS: &str = "an address with port, as 0.0.0.0:7443 or [::]:7443";
 
 pub(super) fn parse_address(text: &str) -> Option<SocketAddr> {
     text.parse()
         .ok()
         .filter(|address: &SocketAddr| address.port() != 0)
-}
-
-/// Whether a text is `scheme://host[:port]` in the form in which browsers write origins (RFC 6454 section 6.2).
-pub(super) fn is_origin(text: &str, schemes: &[&str]) -> bool {
-    let Some((scheme, authority)) = text.split_once("://") else {
-        return false;
-    };
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let host_ok = match host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-    {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            !host.is_empty()
-                && host
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
-        }
-    };
-    let port_ok = port.is_none_or(|port| {
-        port.parse::<u16>()
-            .is_ok_and(|number| number.to_string() == port)
-    });
-    schemes.contains(&scheme) && host_ok && port_ok
 }
 
 impl CodecName {

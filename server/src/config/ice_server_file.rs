@@ -1,7 +1,7 @@
 //! `webrtc.ice_servers`: STUN and TURN servers for the page, each a URL or a table with the secret that is shared with it.
 
 use super::document::quote;
-use super::gateway_file::{Environment, secret};
+use super::secret_file::{Environment, secret};
 use super::section::{Entry, Section};
 use super::{IceServerConfig, TurnSecret};
 

@@ -1,7 +1,7 @@
-//! `[[tenants.inbound]]`: which of the tenant's pages a trunk's calls go to.
+//! `[[tenants.inbound]]`: who takes a trunk's calls.
 
 use super::section::Section;
-use super::tenant_file::{self, ID, TrunkOf};
+use super::tenant_file::{self, ID, TenantVendors, TrunkOf};
 use super::{InboundRoute, InboundTarget, NumberPattern, TrunkKind};
 use crate::id::{TenantId, TrunkId};
 
@@ -18,6 +18,8 @@ const NUMBER: &str =
 enum TargetName {
     Browser,
     Echo,
+    Vapi,
+    Agent,
 }
 
 /// Reads the entries in their order.
@@ -25,11 +27,11 @@ pub(super) fn read(
     tenant: &mut Section<'_>,
     tenant_id: Option<&TenantId>,
     trunk_of: TrunkOf<'_>,
-    has_browser: bool,
+    vendors: TenantVendors,
 ) -> Vec<InboundRoute> {
     let mut routes: Vec<InboundRoute> = Vec::new();
     for section in tenant.sections("inbound", INBOUND_ROUTES_MAX) {
-        if let Some(route) = read_route(section, tenant_id, trunk_of, has_browser, &routes) {
+        if let Some(route) = read_route(section, tenant_id, trunk_of, vendors, &routes) {
             routes.push(route);
         }
     }
@@ -40,7 +42,7 @@ fn read_route(
     mut section: Section<'_>,
     tenant_id: Option<&TenantId>,
     trunk_of: TrunkOf<'_>,
-    has_browser: bool,
+    vendors: TenantVendors,
     before: &[InboundRoute],
 ) -> Option<InboundRoute> {
     let trunk_id = section.parsed("trunk_id", ID, |text| text.parse::<TrunkId>().ok());
@@ -65,7 +67,7 @@ fn read_route(
     if number.is_none() {
         section.require("number");
     }
-    let target = read_target(&mut section, has_browser);
+    let target = read_target(&mut section, tenant_id, trunk_of, vendors);
     if let (Some(trunk_id), Some(number)) = (&trunk_id, &number) {
         let taken = before
             .iter()
@@ -82,25 +84,47 @@ fn read_route(
     })
 }
 
-fn read_target(section: &mut Section<'_>, has_browser: bool) -> Option<InboundTarget> {
-    let name = section.parsed("target", "\"browser\", \"echo\"", |text| match text {
+fn read_target(
+    section: &mut Section<'_>,
+    tenant_id: Option<&TenantId>,
+    trunk_of: TrunkOf<'_>,
+    vendors: TenantVendors,
+) -> Option<InboundTarget> {
+    let allowed = "\"browser\", \"echo\", \"vapi\", \"agent\"";
+    let name = section.parsed("target", allowed, |text| match text {
         "browser" => Some(TargetName::Browser),
         "echo" => Some(TargetName::Echo),
+        "vapi" => Some(TargetName::Vapi),
+        "agent" => Some(TargetName::Agent),
         _ => None,
     });
     let Some(name) = name else {
         section.require("target");
         // Which of its companions are allowed depends on it.
         section.text("subject");
+        section.text("agent_trunk_id");
         return None;
     };
+    if name.value != TargetName::Browser {
+        section.refuse("subject", "belongs to target \"browser\"");
+    }
+    if name.value != TargetName::Agent {
+        section.refuse("agent_trunk_id", "belongs to target \"agent\"");
+    }
     match name.value {
-        TargetName::Echo => {
-            section.refuse("subject", "belongs to target \"browser\"");
-            Some(InboundTarget::Echo)
+        TargetName::Echo => Some(InboundTarget::Echo),
+        TargetName::Vapi => {
+            if !vendors.vapi_calls {
+                section.wrong(
+                    &name,
+                    "the tenant makes no calls to Vapi: [tenants.vapi] with api_key_file and assistant_id is missing",
+                );
+            }
+            Some(InboundTarget::Vapi)
         }
+        TargetName::Agent => read_agent(section, tenant_id, trunk_of),
         TargetName::Browser => {
-            if !has_browser {
+            if !vendors.browser {
                 section.wrong(&name, "the tenant has no [tenants.browser] table");
             }
             let allowed = format!("1 to {SUBJECT_LEN_MAX} bytes without control characters");
@@ -114,4 +138,24 @@ fn read_target(section: &mut Section<'_>, has_browser: bool) -> Option<InboundTa
             })
         }
     }
+}
+
+fn read_agent(
+    section: &mut Section<'_>,
+    tenant_id: Option<&TenantId>,
+    trunk_of: TrunkOf<'_>,
+) -> Option<InboundTarget> {
+    section.require("agent_trunk_id");
+    let located = section.parsed("agent_trunk_id", ID, |text| text.parse::<TrunkId>().ok())?;
+    let trunk = tenant_file::own_trunk(section, &located, tenant_id, trunk_of)?;
+    if !matches!(trunk.kind, TrunkKind::WebSocket(_)) {
+        section.wrong(
+            &located,
+            "is no AI agent; allowed: a trunk of kind \"websocket\"",
+        );
+        return None;
+    }
+    Some(InboundTarget::Agent {
+        trunk_id: located.value,
+    })
 }

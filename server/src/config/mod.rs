@@ -7,14 +7,16 @@
 //! | file | subject |
 //! | --- | --- |
 //! | `gateway`, `inbound`, `sip_trunk`, `agent`, `twilio`, `vapi`, `outbound_hosts`, `shards` | the typed forms |
-//! | `gateway_file`, `ice_server_file`, `tenant_file`, `inbound_file`, `trunk_file`, `sip_trunk_file`, `shards_file` | from TOML to the typed forms |
+//! | `gateway_file`, `ice_server_file`, `tenant_file`, `twilio_file`, `vapi_file`, `inbound_file`, `trunk_file`, `sip_trunk_file`, `agent_file`, `secret_file`, `shards_file` | from TOML to the typed forms |
 //! | `sip_neighbours` | SIP trunks against each other: sockets, and whose call it is |
 //! | `document`, `section`, `spelling` | a TOML file with the place of every value, read key by key |
+//! | `url` | hosts, origins and URLs as the files write them |
 //! | `report` | problems, warnings and effective values, as people read them |
 //! | `tls`, `public_key` | the key files that the configuration names |
 //! | `machine` | ports and cores of this machine against both files |
 
 mod agent;
+mod agent_file;
 mod document;
 mod gateway;
 mod gateway_file;
@@ -25,6 +27,7 @@ mod machine;
 mod outbound_hosts;
 mod public_key;
 mod report;
+mod secret_file;
 mod section;
 mod shards;
 mod shards_file;
@@ -36,7 +39,10 @@ mod tenant_file;
 mod tls;
 mod trunk_file;
 mod twilio;
+mod twilio_file;
+mod url;
 mod vapi;
+mod vapi_file;
 
 use std::path::{Path, PathBuf};
 

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::url::{is_host_name, without_brackets};
+
 /// One entry of `outbound_hosts`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostPattern {
@@ -14,14 +16,30 @@ pub enum HostPattern {
 }
 
 impl HostPattern {
+    /// Reads `"api.example.com"`, `"*.example.com"` or an address. A wildcard keeps at least two labels: nobody means all of
+    /// `com`.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Ok(ip) = without_brackets(text).parse() {
+            return Some(Self::Ip(ip));
+        }
+        let (name, below) = match text.strip_prefix("*.") {
+            Some(domain) => (domain, true),
+            None => (text, false),
+        };
+        if !is_host_name(name) {
+            return None;
+        }
+        let name = without_dot(name).to_ascii_lowercase();
+        match below {
+            false => Some(Self::Name(name)),
+            true => name.contains('.').then_some(Self::Below(name)),
+        }
+    }
+
     /// Does it allow this host of a URL? Names in any case, IPv6 addresses with or without brackets.
     pub fn allows(&self, host: &str) -> bool {
-        let bare = (host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']')))
-        .unwrap_or(host);
         match self {
-            Self::Ip(ip) => bare
+            Self::Ip(ip) => without_brackets(host)
                 .parse::<IpAddr>()
                 .is_ok_and(|host| host.to_canonical() == ip.to_canonical()),
             Self::Name(name) => without_dot(host).eq_ignore_ascii_case(name),
@@ -46,6 +64,36 @@ fn without_dot(host: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_are_names_wildcards_and_addresses() {
+        let name = |text: &str| Some(HostPattern::Name(text.to_owned()));
+        assert_eq!(
+            HostPattern::parse("API.example.com."),
+            name("api.example.com")
+        );
+        assert_eq!(HostPattern::parse("localhost"), name("localhost"));
+        let below = HostPattern::Below("example.com".to_owned());
+        assert_eq!(HostPattern::parse("*.Example.com"), Some(below));
+        let ip = Some(HostPattern::Ip(std::net::Ipv6Addr::LOCALHOST.into()));
+        assert_eq!(HostPattern::parse("[::1]"), ip);
+        assert_eq!(HostPattern::parse("::1"), ip);
+        for wrong in [
+            "",
+            "*",
+            "*.",
+            "*.com",
+            "a.*.com",
+            "*example.com",
+            "a b",
+            "a.example.com:443",
+            "wss://a.example.com",
+            "192.0.2.300",
+            "*.192.0.2.1",
+        ] {
+            assert_eq!(HostPattern::parse(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn a_name_allows_itself_alone() {

@@ -85,12 +85,7 @@ impl<'a> Section<'a> {
         let text = self
             .typed(key, value, DeValue::as_str, "a text in quotes")?
             .to_owned();
-        let shown = if text.starts_with("env:") {
-            quote(&text)
-        } else {
-            "[secret]".to_owned()
-        };
-        self.set(key, shown, Some(value.span()));
+        self.set(key, shown_secret(&text), Some(value.span()));
         Some(self.located(key, value, text))
     }
 
@@ -386,6 +381,45 @@ impl<'a> Section<'a> {
         entries
     }
 
+    /// The entries of a table whose keys are names and whose values say where a secret is.
+    pub(super) fn named_secret_texts(
+        &mut self,
+        key: &'static str,
+        count_max: usize,
+    ) -> Vec<(String, Located<String>)> {
+        let Some(value) = self.value(key) else {
+            return Vec::new();
+        };
+        let Some(table) = self.typed(key, value, DeValue::as_table, "a table") else {
+            return Vec::new();
+        };
+        if table.len() > count_max {
+            self.refuse_count(key, value, table.len(), count_max);
+            return Vec::new();
+        }
+        let mut entries = Vec::new();
+        for (name, value) in table.iter() {
+            let full_key = format!("{}.{}", self.key(key), name.get_ref());
+            let Some(text) = value.get_ref().as_str() else {
+                let message = format!(
+                    "is {}; allowed: a text in quotes",
+                    type_name(value.get_ref())
+                );
+                self.problem(Some(value.span()), full_key, message);
+                continue;
+            };
+            self.document
+                .record(full_key.clone(), shown_secret(text), Some(value.span()));
+            let located = Located {
+                value: text.to_owned(),
+                key: full_key,
+                span: value.span(),
+            };
+            entries.push((name.get_ref().to_string(), located));
+        }
+        entries
+    }
+
     /// Refuses a key that is known but not for here and now, with the reason.
     pub(super) fn refuse(&mut self, key: &'static str, message: &str) {
         if let Some(value) = self.value(key) {
@@ -552,6 +586,15 @@ impl<'a> Section<'a> {
 
     fn problem(&self, span: Option<Range<usize>>, key: String, message: String) {
         self.document.add_problem(span, key, message);
+    }
+}
+
+/// Where a secret is may be shown; what somebody wrote in its place may be the secret itself.
+fn shown_secret(text: &str) -> String {
+    if text.starts_with("env:") || text.starts_with("file:") {
+        quote(text)
+    } else {
+        "[secret]".to_owned()
     }
 }
 

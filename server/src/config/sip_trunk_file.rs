@@ -3,16 +3,17 @@
 use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-
-use super::document::{KEY_FILE_LEN_MAX, read_bounded};
-use super::gateway_file::{Environment, is_origin, password};
+use super::agent_file;
+use super::secret_file::{Environment, password};
 use super::section::{Located, Section};
+use super::tls::ca_file;
 use super::trunk_file::parse_reachable_ip;
-use super::{DtmfMethod, InboundRule, IpCidr, SipCredentials, SipTransport, SipTrunkConfig};
+use super::url::{HOST, URI_LEN_MAX, Url, host_and_port, parse_host};
+use super::{
+    AgentConfig, DtmfMethod, InboundRule, IpCidr, SipCredentials, SipTransport, SipTrunkConfig,
+};
 
 /// Every key that [`read`] takes.
 pub(super) const SIP_FIELDS: [&str; 31] = [
@@ -55,13 +56,10 @@ const SBC_HOSTS_MAX: usize = 8;
 const MEDIA_IP_CIDRS_MAX: usize = 256;
 /// The longest text that goes into a header, in bytes.
 const HEADER_TEXT_LEN_MAX: usize = 128;
-/// The longest URI or URL, in bytes.
-const URI_LEN_MAX: usize = 1024;
 /// RFC 4028 section 5: below it a session timer costs more than it is good for.
 const SESSION_EXPIRES_S_MIN: u64 = 90;
 const DAY_S: u64 = 86_400;
 
-const HOST: &str = "an IPv4 or IPv6 address or a host name, without a port";
 const HEADER_TEXT: &str = "1 to 128 bytes without control characters";
 
 /// Reads the fields; none if there is no trunk without what is missing.
@@ -108,7 +106,7 @@ pub(super) fn read(
         default.register_expires_s.into(),
     ) as u32;
     let media_ip_cidrs = read_cidrs(section);
-    let inbound = read_inbound(section, &default);
+    let inbound = read_inbound(section, &default, environment);
     let (srtp, tls_ca_file) = read_security(section, transport);
     Some(SipTrunkConfig {
         transport,
@@ -132,7 +130,7 @@ pub(super) fn read(
         inbound_rule: inbound.rule,
         inbound_audio_file: inbound.audio_file,
         inbound_webhook_url: inbound.webhook_url,
-        agent: None,
+        agent: inbound.agent,
         dtmf: read_dtmf(section),
         srtp,
         tls_ca_file,
@@ -257,9 +255,14 @@ struct Inbound {
     rule: InboundRule,
     audio_file: Option<PathBuf>,
     webhook_url: Option<String>,
+    agent: Option<AgentConfig>,
 }
 
-fn read_inbound(section: &mut Section<'_>, default: &SipTrunkConfig) -> Inbound {
+fn read_inbound(
+    section: &mut Section<'_>,
+    default: &SipTrunkConfig,
+    environment: Environment<'_>,
+) -> Inbound {
     let reject_incoming_calls =
         section.flag_or("reject_incoming_calls", default.reject_incoming_calls);
     let reject_sip_code =
@@ -278,12 +281,13 @@ fn read_inbound(section: &mut Section<'_>, default: &SipTrunkConfig) -> Inbound 
             "inbound_rule",
             "has no effect while reject_incoming_calls is true, its default",
         );
-    } else if rule == InboundRule::HandleAi {
-        section.warn(
-            "inbound_rule",
-            "calls are refused with 480: AI agents are not in this version",
-        );
     }
+    let agent = if rule == InboundRule::HandleAi {
+        agent_file::read(section, environment)
+    } else {
+        agent_file::refuse(section, "is for inbound_rule = 3 or kind \"websocket\"");
+        None
+    };
     Inbound {
         reject_incoming_calls,
         reject_sip_code,
@@ -291,6 +295,7 @@ fn read_inbound(section: &mut Section<'_>, default: &SipTrunkConfig) -> Inbound 
         rule,
         audio_file: read_inbound_audio(section, rule),
         webhook_url: read_inbound_webhook(section, rule),
+        agent,
     }
 }
 
@@ -323,7 +328,7 @@ fn read_inbound_webhook(section: &mut Section<'_>, rule: InboundRule) -> Option<
     let url = section.parsed(
         "inbound_webhook_url",
         "http(s)://HOST[:PORT][/PATH], the host in lower case",
-        |text| is_web_url(text).then(|| text.to_owned()),
+        |text| Url::parse(text, &["https", "http"]).map(|_| text.to_owned()),
     )?;
     Some(url.value)
 }
@@ -358,60 +363,7 @@ fn read_security(section: &mut Section<'_>, transport: SipTransport) -> (bool, O
         section.refuse("tls_ca_file", "is for transport = \"tls\"");
         return (srtp, None);
     }
-    let file = section.text("tls_ca_file").and_then(|located| {
-        let path = section.document().resolve(&located.value);
-        check_ca_file(&path)
-            .map_err(|message| section.wrong(&located, format!("{}: {message}", path.display())))
-            .ok()?;
-        Some(path)
-    });
-    (srtp, file)
-}
-
-fn check_ca_file(path: &Path) -> Result<(), String> {
-    let pem = read_bounded(path, KEY_FILE_LEN_MAX).map_err(|error| error.to_string())?;
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| error.to_string())?;
-        roots.add(certificate).map_err(|error| error.to_string())?;
-    }
-    if roots.is_empty() {
-        return Err("holds no PEM certificate".to_owned());
-    }
-    Ok(())
-}
-
-/// An address (IPv6 without brackets) or a host name, as texts in which both are looked up.
-fn parse_host(text: &str) -> Option<String> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'))
-        .unwrap_or(text);
-    if let Ok(ip) = bare.parse::<IpAddr>() {
-        let reachable = !ip.is_unspecified() && !ip.is_multicast();
-        return reachable.then(|| bare.to_owned());
-    }
-    is_host_name(text).then(|| text.to_owned())
-}
-
-/// RFC 1123 section 2.1. What looks like an IPv4 address is none.
-fn is_host_name(text: &str) -> bool {
-    const NAME_LEN_MAX: usize = 253;
-    const LABEL_LEN_MAX: usize = 63;
-    let is_label = |label: &str| {
-        (1..=LABEL_LEN_MAX).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    };
-    let labels = text.strip_suffix('.').unwrap_or(text);
-    let is_numeric = labels
-        .rsplit('.')
-        .next()
-        .is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
-    text.len() <= NAME_LEN_MAX && !is_numeric && labels.split('.').all(is_label)
+    (srtp, ca_file(section, "tls_ca_file"))
 }
 
 fn parse_header_text(text: &str) -> Option<String> {
@@ -426,10 +378,7 @@ fn is_sip_uri(text: &str) -> bool {
         return false;
     };
     let (host_port, parameters) = rest.split_once(';').unwrap_or((rest, ""));
-    let (host, port) = match host_port.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (host_port, None),
-    };
+    let (host, port) = host_and_port(host_port);
     // An IPv6 address keeps its brackets in a URI.
     let bare_ipv6 = host.contains(':') && !host.starts_with('[');
     ["sip", "sips"].contains(&scheme)
@@ -440,17 +389,4 @@ fn is_sip_uri(text: &str) -> bool {
         && parameters
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && !b"<>\"?,@".contains(&byte))
-}
-
-fn is_web_url(text: &str) -> bool {
-    let authority_at = text.find("://").map_or(0, |at| at + 3);
-    let path_at = text[authority_at..]
-        .find(['/', '?'])
-        .map_or(text.len(), |at| authority_at + at);
-    let (origin, path) = text.split_at(path_at);
-    is_origin(origin, &["https", "http"])
-        && text.len() <= URI_LEN_MAX
-        && path
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !b"#<>\"\\".contains(&byte))
 }

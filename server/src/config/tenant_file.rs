@@ -1,12 +1,16 @@
-//! One `[[tenants]]` entry: limits, `[tenants.browser]` with its keys, routes. `[[tenants.inbound]]` is next door.
+//! One `[[tenants]]` entry: limits, `[tenants.browser]` with its keys, routes. `[tenants.twilio]`, `[tenants.vapi]` and
+//! `[[tenants.inbound]]` are next door.
 
 use super::document::{KEY_FILE_LEN_MAX, read_bounded};
-use super::gateway_file::{is_origin, names};
-use super::inbound_file;
+use super::gateway_file::names;
+use super::secret_file::Environment;
 use super::section::{Located, Section};
+use super::url::is_origin;
 use super::{
-    BrowserConfig, KeyAlgorithm, PublicKey, RouteConfig, TenantConfig, TenantKey, TrunkConfig,
+    BrowserConfig, HostPattern, KeyAlgorithm, PublicKey, RouteConfig, TenantConfig, TenantKey,
+    TrunkConfig,
 };
+use super::{inbound_file, twilio_file, vapi_file};
 use crate::id::{TenantId, TrunkId};
 
 /// The most keys of one tenant.
@@ -15,26 +19,47 @@ const KEYS_MAX: usize = 64;
 const ROUTES_MAX: usize = 1024;
 /// The longest `kid`, in bytes.
 const KID_LEN_MAX: usize = 128;
+/// The most entries of `outbound_hosts`.
+const OUTBOUND_HOSTS_MAX: usize = 256;
 /// The longest `to`, in bytes.
 const TO_LEN_MAX: usize = 256;
 /// Begins every `kid` of the gateway's own key.
 const GATEWAY_KID_PREFIX: &str = "gw-";
 
 /// Vendors whose adapter is built in.
-const VENDORS: [&str; 1] = ["browser"];
+const VENDORS: [&str; 3] = ["browser", "twilio", "vapi"];
 /// Vendors whose tables are known, but whose adapter is not built in.
-const VENDORS_TO_COME: [&str; 5] = ["livekit", "daily", "chime", "twilio", "vapi"];
+const VENDORS_TO_COME: [&str; 3] = ["livekit", "daily", "chime"];
 
 pub(super) const ID: &str = "1 to 64 characters of A-Z a-z 0-9 _ -";
 
 /// Finds a trunk of the file.
 pub(super) type TrunkOf<'a> = &'a dyn Fn(&TrunkId) -> Option<&'a TrunkConfig>;
 
-/// Reads one entry. `trunk_of` finds a trunk, `is_known` the tenants that came before.
+/// What the rest of the file says that a tenant depends on.
+pub(super) struct Surroundings<'a> {
+    pub(super) trunk_of: TrunkOf<'a>,
+    /// `server.token_key_file` is there.
+    pub(super) gateway_issues_tokens: bool,
+    /// `server.public_url` is there.
+    pub(super) has_public_url: bool,
+    pub(super) environment: Environment<'a>,
+}
+
+/// Which of its vendors a tenant has, for routes.
+#[derive(Clone, Copy)]
+pub(super) struct TenantVendors {
+    pub(super) browser: bool,
+    pub(super) twilio: bool,
+    pub(super) vapi: bool,
+    /// Calls to Vapi can be made.
+    pub(super) vapi_calls: bool,
+}
+
+/// Reads one entry. `is_known` finds the tenants that came before.
 pub(super) fn read(
     mut section: Section<'_>,
-    trunk_of: TrunkOf<'_>,
-    gateway_issues_tokens: bool,
+    surroundings: &Surroundings<'_>,
     is_known: impl Fn(&TenantId) -> bool,
 ) -> Option<(TenantId, TenantConfig)> {
     let tenant_id = section.parsed("tenant_id", ID, |text| text.parse::<TenantId>().ok());
@@ -43,9 +68,25 @@ pub(super) fn read(
     }
     let max_calls = section.integer_or("max_calls", 1..=1_000_000, 100) as u32;
     let setups_per_s = section.integer_or("setups_per_s", 1..=100_000, 20) as u32;
+    let outbound_hosts = read_outbound_hosts(&mut section);
     let browser = section
         .section("browser")
-        .map(|browser| read_browser(browser, gateway_issues_tokens));
+        .map(|browser| read_browser(browser, surroundings.gateway_issues_tokens));
+    let tenant = tenant_id.as_ref().map(|located| &located.value);
+    let twilio = section
+        .section("twilio")
+        .map(|twilio| twilio_file::read(twilio, tenant, &outbound_hosts, surroundings));
+    let vapi = section
+        .section("vapi")
+        .map(|vapi| vapi_file::read(vapi, &outbound_hosts, surroundings.environment));
+    let vendors = TenantVendors {
+        browser: browser.is_some(),
+        twilio: twilio.is_some(),
+        vapi: vapi.is_some(),
+        vapi_calls: vapi
+            .as_ref()
+            .is_some_and(|vapi| vapi.assistant_id.is_some()),
+    };
     for vendor in VENDORS_TO_COME {
         section.refuse(vendor, &not_built_in(vendor));
     }
@@ -53,12 +94,15 @@ pub(super) fn read(
     if routes.is_empty() {
         section.warn("routes", "no route: calls that name no trunk are refused");
     }
-    let tenant = tenant_id.as_ref().map(|located| &located.value);
+    let trunk_of = surroundings.trunk_of;
     let routes: Vec<RouteConfig> = routes
         .into_iter()
-        .filter_map(|route| read_route(route, tenant, trunk_of, browser.is_some()))
+        .filter_map(|route| read_route(route, tenant, trunk_of, vendors))
         .collect();
-    let inbound = inbound_file::read(&mut section, tenant, trunk_of, browser.is_some());
+    let has_token_keys = surroundings.gateway_issues_tokens
+        || (browser.as_ref()).is_some_and(|browser| !browser.keys.is_empty());
+    let twilio = twilio.and_then(|twilio| twilio.finish(&routes, has_token_keys, surroundings));
+    let inbound = inbound_file::read(&mut section, tenant, trunk_of, vendors);
     if let Some(located) = tenant_id
         .as_ref()
         .filter(|located| is_known(&located.value))
@@ -74,13 +118,26 @@ pub(super) fn read(
             max_calls,
             setups_per_s,
             browser,
-            twilio: None,
-            vapi: None,
-            outbound_hosts: Vec::new(),
+            twilio,
+            vapi,
+            outbound_hosts,
             routes,
             inbound,
         },
     ))
+}
+
+fn read_outbound_hosts(section: &mut Section<'_>) -> Vec<HostPattern> {
+    let allowed = "a host name, \"*.\" and a domain of two labels or more, or an address, without scheme and port";
+    let hosts = section.parsed_list_or("outbound_hosts", allowed, HostPattern::parse, &[]);
+    if hosts.len() > OUTBOUND_HOSTS_MAX {
+        let count = hosts.len();
+        section.wrong_key(
+            "outbound_hosts",
+            format!("{count} entries are too many; allowed: at most {OUTBOUND_HOSTS_MAX}"),
+        );
+    }
+    hosts
 }
 
 fn read_browser(mut section: Section<'_>, gateway_issues_tokens: bool) -> BrowserConfig {
@@ -158,7 +215,7 @@ fn read_route(
     mut section: Section<'_>,
     tenant_id: Option<&TenantId>,
     trunk_of: TrunkOf<'_>,
-    has_browser: bool,
+    vendors: TenantVendors,
 ) -> Option<RouteConfig> {
     let vendor = section.required_text("vendor");
     if let Some(vendor) = &vendor {
@@ -169,8 +226,9 @@ fn read_route(
                 vendor,
                 format!("is no vendor; allowed: {}", names(&VENDORS)),
             );
-        } else if !has_browser {
-            section.wrong(vendor, "the tenant has no [tenants.browser] table");
+        } else if !vendors.has(&vendor.value) {
+            let message = format!("the tenant has no [tenants.{}] table", vendor.value);
+            section.wrong(vendor, message);
         }
     }
     let trunk_id = section.parsed("trunk_id", ID, |text| text.parse::<TrunkId>().ok());
@@ -211,6 +269,17 @@ pub(super) fn own_trunk<'a>(
         return None;
     }
     Some(trunk)
+}
+
+impl TenantVendors {
+    fn has(self, vendor: &str) -> bool {
+        match vendor {
+            "browser" => self.browser,
+            "twilio" => self.twilio,
+            "vapi" => self.vapi,
+            _ => false,
+        }
+    }
 }
 
 fn not_built_in(vendor: &str) -> String {

@@ -4,12 +4,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod agents;
 mod both_files;
 mod ice_servers;
 mod inbound;
 mod shards_keys;
 mod sip_trunks;
 mod tenants_and_trunks;
+mod twilio;
+mod vapi;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

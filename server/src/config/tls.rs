@@ -1,11 +1,15 @@
-//! The TLS certificate and its key, checked at load: readable, PEM, and belonging together.
+//! The TLS certificate and its key, checked at load: readable, PEM, and belonging together; and the authorities that sign those
+//! of far ends.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use shards::tls::{TlsConfigError, server_config};
 use thiserror::Error;
 
 use super::document::{KEY_FILE_LEN_MAX, read_bounded};
+use super::section::Section;
 
 /// TLS files that can't be served, by the key of the file that is to blame.
 #[derive(Debug, Error)]
@@ -34,4 +38,27 @@ pub(super) fn check_tls_files(cert_file: &Path, key_file: &Path) -> Result<(), T
             TlsFileError::Key(format!("{}: {error}", key_file.display())),
         ),
     }
+}
+
+/// A file with PEM certificates of authorities, if `key` names one.
+pub(super) fn ca_file(section: &mut Section<'_>, key: &'static str) -> Option<PathBuf> {
+    let located = section.text(key)?;
+    let path = section.document().resolve(&located.value);
+    check_ca_file(&path)
+        .map_err(|message| section.wrong(&located, format!("{}: {message}", path.display())))
+        .ok()?;
+    Some(path)
+}
+
+fn check_ca_file(path: &Path) -> Result<(), String> {
+    let pem = read_bounded(path, KEY_FILE_LEN_MAX).map_err(|error| error.to_string())?;
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    if roots.is_empty() {
+        return Err("holds no PEM certificate".to_owned());
+    }
+    Ok(())
 }

@@ -3,11 +3,13 @@
 
 use std::net::IpAddr;
 
-use super::gateway_file::{ADDRESS, Environment, names, parse_address};
+use super::agent_file;
+use super::gateway_file::{ADDRESS, names, parse_address};
+use super::secret_file::{Environment, is_named, secret};
 use super::section::{Located, Section};
 use super::sip_trunk_file::{self, SIP_FIELDS};
 use super::tenant_file::ID;
-use super::{CodecName, EchoCodec, TrunkConfig, TrunkKind};
+use super::{CodecName, EchoCodec, TenantConfig, TrunkConfig, TrunkKind};
 use crate::id::{TenantId, TrunkId};
 
 /// The published default range; the last port is odd, so that the last pair is complete.
@@ -15,30 +17,29 @@ const RTP_PORTS: (u16, u16) = (16_384, 32_767);
 /// Ports below are for the system.
 const RTP_PORT_MIN: u64 = 1024;
 
-/// What answers today.
-const KINDS: [&str; 3] = ["echo", "rtp", "sip"];
+const KINDS: [&str; 4] = ["echo", "rtp", "sip", "websocket"];
+
+const BEARER_TOKEN: (&str, &str) = ("api_bearer_token", "api_bearer_token_file");
 
 /// The fields of the published trunk object that nothing in this version has a use for.
-const FIELDS_TO_COME: [(&str, &str); 7] = [
-    ("inbound_ai_websocket_url", AI_AGENT),
-    ("inbound_ai_quic_url", AI_AGENT),
-    ("auto_bargein_mode", AI_AGENT),
-    ("auto_bargein_aggressiveness", AI_AGENT),
+const FIELDS_WITHOUT_USE: [(&str, &str); 4] = [
     (
-        "api_bearer_token",
-        "has no effect: the adapter that checks it is not in this version",
+        "inbound_ai_quic_url",
+        "has no effect: AI agents are reached by WebSocket, inbound_ai_websocket_url",
     ),
     (
-        "api_bearer_token_file",
-        "has no effect: the adapter that checks it is not in this version",
+        "auto_bargein_mode",
+        "has no effect: what it takes is not published; here it is auto_barge_in = true",
+    ),
+    (
+        "auto_bargein_aggressiveness",
+        "has no effect: what it takes is not published; here it is barge_in_patience_ms",
     ),
     (
         "admin_token",
         "has no effect: the admin window's token is admin.token_file",
     ),
 ];
-const AI_AGENT: &str =
-    "has no effect: calls to AI agents are not in this version; they come with a later one";
 
 /// A trunk with the place of its ids, for the checks against tenants and other trunks.
 pub(super) struct ReadTrunk<'a> {
@@ -55,12 +56,36 @@ impl ReadTrunk<'_> {
             .wrong(&self.trunk_id, "is the id of two trunks");
     }
 
-    /// The owner must exist.
-    pub(super) fn check_tenant(&self, is_known: impl Fn(&TenantId) -> bool) {
-        if !is_known(&self.tenant_id.value) {
+    /// The owner must exist, and allow what the trunk dials.
+    pub(super) fn check_tenant<'t>(
+        &self,
+        tenant_of: impl Fn(&TenantId) -> Option<&'t TenantConfig>,
+    ) {
+        let Some(tenant) = tenant_of(&self.tenant_id.value) else {
             self.section.wrong(
                 &self.tenant_id,
                 format!("there is no tenant \"{}\"", self.tenant_id.value),
+            );
+            return;
+        };
+        let agent = match &self.config.kind {
+            TrunkKind::WebSocket(agent) => Some(agent.as_ref()),
+            TrunkKind::Sip(sip) => sip.agent.as_ref(),
+            TrunkKind::Echo(_) | TrunkKind::Rtp { .. } => None,
+        };
+        if let Some(agent) = agent {
+            agent_file::check_host(&self.section, agent, tenant);
+        }
+        let keys_signatures = (tenant.twilio.as_ref())
+            .is_some_and(|twilio| twilio.trunk_id.as_ref() == Some(&self.trunk_id.value));
+        if is_named(&self.section, BEARER_TOKEN) && !keys_signatures {
+            let key = match self.section.has(BEARER_TOKEN.0) {
+                true => BEARER_TOKEN.0,
+                false => BEARER_TOKEN.1,
+            };
+            self.section.warn(
+                key,
+                "has no effect: the tenant's [tenants.twilio] is not about this trunk",
             );
         }
     }
@@ -92,15 +117,10 @@ pub(super) fn read<'a>(
         "echo" => (read_echo(&mut section), RtpFields::default()),
         "rtp" => read_rtp(&mut section),
         "sip" => read_sip(&mut section, environment),
-        "websocket" => {
-            let message = format!(
-                "kind \"websocket\" is not in this version; it comes with a later one. Allowed: {}",
-                names(&KINDS)
-            );
-            section.wrong(&kind_name, message);
-            // Its own fields are no mistakes: one message is enough.
-            return None;
-        }
+        "websocket" => (
+            read_websocket(&mut section, environment),
+            RtpFields::default(),
+        ),
         _ => {
             section.wrong(
                 &kind_name,
@@ -109,7 +129,8 @@ pub(super) fn read<'a>(
             return None;
         }
     };
-    for (key, message) in FIELDS_TO_COME {
+    let api_bearer_token = secret(&mut section, BEARER_TOKEN, environment);
+    for (key, message) in FIELDS_WITHOUT_USE {
         section.refuse(key, message);
     }
     section.finish();
@@ -127,7 +148,7 @@ pub(super) fn read<'a>(
         codec_preferences: media.codec_preferences,
         no_media_timeout_s,
         reorder_wait_ms,
-        api_bearer_token: None,
+        api_bearer_token,
     };
     Some(ReadTrunk {
         config,
@@ -169,19 +190,26 @@ fn read_echo(section: &mut Section<'_>) -> Option<TrunkKind> {
         codec,
         ("PCMU", EchoCodec::Pcmu),
     );
-    let no_rtp = "has no effect on an echo trunk: it has no RTP sockets of its own";
-    for key in [
-        "rtp_start_port",
-        "rtp_end_port",
-        "internal_rtp_ip",
-        "external_rtp_ip",
-        "codec_preferences",
-    ] {
-        section.refuse(key, no_rtp);
-    }
+    refuse_socket_fields(
+        section,
+        "has no effect on an echo trunk: it has no RTP sockets of its own",
+    );
     refuse_rtp_fields(section);
     refuse_sip_fields(section);
+    refuse_agent_fields(section);
     Some(TrunkKind::Echo(codec))
+}
+
+fn read_websocket(section: &mut Section<'_>, environment: Environment<'_>) -> Option<TrunkKind> {
+    let agent = agent_file::read(section, environment);
+    refuse_socket_fields(
+        section,
+        "has no effect on a websocket trunk: its audio is what agent_dialect says",
+    );
+    section.refuse("codec", "belongs to kind \"echo\"");
+    refuse_rtp_fields(section);
+    refuse_sip_fields(section);
+    agent.map(|agent| TrunkKind::WebSocket(Box::new(agent)))
 }
 
 fn read_rtp(section: &mut Section<'_>) -> (Option<TrunkKind>, RtpFields) {
@@ -199,6 +227,7 @@ fn read_rtp(section: &mut Section<'_>) -> (Option<TrunkKind>, RtpFields) {
         "has no effect on kind \"rtp\": without signalling nothing tells the far end our address",
     );
     refuse_sip_fields(section);
+    refuse_agent_fields(section);
     let kind = remote.map(|remote| TrunkKind::Rtp {
         remote: remote.value,
         rtcp_mux,
@@ -290,6 +319,26 @@ fn refuse_rtp_fields(section: &mut Section<'_>) {
     for key in ["remote", "rtcp_mux"] {
         section.refuse(key, "belongs to kind \"rtp\"");
     }
+}
+
+/// What only trunks with RTP sockets have.
+fn refuse_socket_fields(section: &mut Section<'_>, message: &str) {
+    for key in [
+        "rtp_start_port",
+        "rtp_end_port",
+        "internal_rtp_ip",
+        "external_rtp_ip",
+        "codec_preferences",
+    ] {
+        section.refuse(key, message);
+    }
+}
+
+fn refuse_agent_fields(section: &mut Section<'_>) {
+    agent_file::refuse(
+        section,
+        "belongs to kind \"websocket\", or to kind \"sip\" with inbound_rule = 3",
+    );
 }
 
 fn refuse_sip_fields(section: &mut Section<'_>) {

@@ -194,17 +194,28 @@ fn the_deployment_examples_are_accepted() {
     );
 }
 
-/// The SIP trunk of the example is commented out, since nobody's carrier is sip.example.com: it is right all the same.
-#[test]
-fn the_examples_sip_trunk_is_accepted() {
+/// Nobody's carrier is sip.example.com, so that some of the example is commented out: what stands between two headings.
+fn commented_out(heading: &str, next: Option<&str>) -> String {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
     let example = fs::read_to_string(deploy.join("gateway.toml")).unwrap();
-    let (_, commented) = example.split_once("# A carrier or PBX").unwrap();
-    let active: String = commented
+    let (_, commented) = example.split_once(heading).unwrap();
+    let commented = match next {
+        Some(next) => commented.split_once(next).unwrap().0,
+        None => commented,
+    };
+    commented
         .lines()
         .skip_while(|line| !line.starts_with("# [["))
         .map(|line| format!("{}\n", line.strip_prefix("# ").unwrap_or("")))
-        .collect();
+        .collect()
+}
+
+const CARRIER: &str = "# A carrier or PBX";
+const VENDORS: &str = "# Twilio, Vapi and an AI agent";
+
+#[test]
+fn the_examples_sip_trunk_is_accepted() {
+    let active = commented_out(CARRIER, Some(VENDORS));
     let files = Files::new();
     fs::create_dir(files.path("keys")).unwrap();
     files.write("keys/carrier-password", "secret\n");
@@ -216,4 +227,73 @@ fn the_examples_sip_trunk_is_accepted() {
     assert_eq!(config.tenants.values().next().unwrap().inbound.len(), 2);
     // That nothing opens the admin window is the fixture's doing.
     assert_eq!(report.warnings.0.len(), 1, "{}", report.warnings);
+}
+
+/// With every key that there is, and its default where it has one.
+#[test]
+fn the_examples_vendors_are_accepted() {
+    let active = commented_out(VENDORS, None);
+    let files = Files::new();
+    for directory in ["keys", "tls"] {
+        fs::create_dir(files.path(directory)).unwrap();
+    }
+    for secret in [
+        "twilio-shared-key",
+        "twilio-api-key-secret",
+        "twilio-auth-token",
+        "vapi-relay-token",
+        "vapi-api-key",
+        "bot-token",
+    ] {
+        files.write(&format!("keys/{secret}"), "0123456789abcdef\n");
+    }
+    for authorities in ["vapi-ca.pem", "bot-ca.pem"] {
+        fs::copy(
+            files.path("cert.pem"),
+            files.path(&format!("tls/{authorities}")),
+        )
+        .unwrap();
+    }
+    let server = format!("{SERVER}public_url = \"wss://gw.example.com:7443\"\n");
+    let read = |active: &str| files.read(&format!("{server}{active}")).unwrap();
+    let (config, report) = read(&active);
+    assert_eq!(report.warnings.0.len(), 1, "{}", report.warnings);
+    let tenant = &config.tenants[&"voice".parse().unwrap()];
+    let (twilio, vapi) = (
+        tenant.twilio.as_ref().unwrap(),
+        tenant.vapi.as_ref().unwrap(),
+    );
+    assert!(twilio.auth_token.is_some() && twilio.rest.is_some());
+    assert!(vapi.api_key.is_some() && vapi.bearer_token.is_some());
+    let TrunkKind::WebSocket(agent) = &config.trunks[&"bot".parse().unwrap()].kind else {
+        panic!("no agent");
+    };
+    let defaults = AgentConfig {
+        barge_in: Some(std::time::Duration::from_millis(250)),
+        bearer_token: agent.bearer_token.clone(),
+        ..AgentConfig::with_defaults(agent.url.clone(), AgentDialect::Twilio)
+    };
+    assert_eq!(**agent, defaults, "the example says what the defaults are");
+
+    // What is commented out within it is right too.
+    let whole = active.replace("\n# ", "\n");
+    let (config, _) = read(&whole);
+    let tenant = &config.tenants[&"voice".parse().unwrap()];
+    assert_eq!(tenant.twilio.as_ref().unwrap().shared_keys.len(), 1);
+    // An unknown key is answered with all that are known.
+    let known_in = |table: &str| {
+        let text = whole.replacen(table, &format!("{table}\nqqqqqqqq = 1"), 1);
+        let problems = files.problems(&format!("{server}{text}"));
+        let (_, known) = problems[0].split_once("unknown key; allowed: ").unwrap();
+        known.split(", ").map(str::to_owned).collect::<Vec<_>>()
+    };
+    let agent_fields = agent_file::AGENT_FIELDS.map(str::to_owned);
+    for key in [known_in("[tenants.twilio]"), known_in("[tenants.vapi]")]
+        .concat()
+        .into_iter()
+        .chain(agent_fields)
+    {
+        let line = format!("{key} = ");
+        assert!(whole.contains(&line), "the example has no {key}");
+    }
 }

@@ -77,8 +77,29 @@ fn mistakes_are_told_with_their_place() {
         ),
         (
             "\"browser\"",
-            "\"agent\"",
-            "target: \"agent\" is not allowed; allowed: \"browser\", \"echo\"",
+            "\"agents\"",
+            "target: \"agents\" is not allowed; allowed: \"browser\", \"echo\", \"vapi\", \"agent\"",
+        ),
+        ("\"browser\"", "\"agent\"", "agent_trunk_id: is missing"),
+        (
+            "\"browser\"",
+            "\"agent\"\nagent_trunk_id = \"echo\"",
+            "agent_trunk_id: is no AI agent; allowed: a trunk of kind \"websocket\"",
+        ),
+        (
+            "\"browser\"",
+            "\"agent\"\nagent_trunk_id = \"none\"",
+            "agent_trunk_id: there is no trunk \"none\"",
+        ),
+        (
+            "\"browser\"",
+            "\"echo\"\nagent_trunk_id = \"echo\"",
+            "agent_trunk_id: belongs to target \"agent\"",
+        ),
+        (
+            "\"browser\"",
+            "\"vapi\"",
+            "target: the tenant makes no calls to Vapi: [tenants.vapi] with api_key_file",
         ),
         (
             "\"browser\"",

@@ -341,11 +341,19 @@ fn mistakes_of_a_sip_trunk_are_told_with_their_place() {
         ),
         (
             "auto_bargein_mode = \"x\"",
-            "26:1: trunks[1].auto_bargein_mode: has no effect: calls to AI agents",
+            "26:1: trunks[1].auto_bargein_mode: has no effect: what it takes is not published; here it is auto_barge_in",
+        ),
+        (
+            "inbound_rule = 3",
+            "21:1: trunks[1].inbound_ai_websocket_url: is missing",
+        ),
+        (
+            "inbound_ai_websocket_url = \"wss://agent.example.com/\"",
+            "26:1: trunks[1].inbound_ai_websocket_url: is for inbound_rule = 3 or kind \"websocket\"",
         ),
         (
             "api_bearer_token = \"x\"",
-            "26:1: trunks[1].api_bearer_token: has no effect",
+            "26:20: trunks[1].api_bearer_token: a secret is never written here; allowed: api_bearer_token_file",
         ),
         (
             "remote = \"192.0.2.1:4000\"",
@@ -382,12 +390,12 @@ fn what_is_allowed_and_hardly_meant_is_warned_of() {
             "trunks[1].srtp: without transport = \"tls\" the keys travel in the clear",
         ),
         (
-            "inbound_rule = 3\n",
+            "inbound_rule = 2\ninbound_webhook_url = \"https://hooks.example.com\"\n",
             "trunks[1].inbound_rule: has no effect while reject_incoming_calls is true",
         ),
         (
-            "reject_incoming_calls = false\ninbound_rule = 3\n",
-            "trunks[1].inbound_rule: calls are refused with 480",
+            "api_bearer_token = \"env:ADMIN\"\n",
+            "trunks[1].api_bearer_token: has no effect: the tenant's [tenants.twilio] is not about this trunk",
         ),
     ] {
         let (_, _, report) = sip_trunk(&files, lines);

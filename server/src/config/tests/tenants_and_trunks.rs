@@ -30,13 +30,33 @@ fn tenants_and_routes_are_checked_against_each_other() {
         ),
         (
             "vendor = \"browser\"",
+            "vendor = \"livekit\"",
+            "routes[0].vendor: the livekit adapter is not in this version",
+        ),
+        (
+            "vendor = \"browser\"",
             "vendor = \"twilio\"",
-            "routes[0].vendor: the twilio adapter is not in this version",
+            "routes[0].vendor: the tenant has no [tenants.twilio] table",
+        ),
+        (
+            "vendor = \"browser\"",
+            "vendor = \"vapi\"",
+            "routes[0].vendor: the tenant has no [tenants.vapi] table",
         ),
         (
             "[tenants.browser]",
-            "[tenants.twilio]\naccount_sid = \"AC1\"\n[tenants.browser]",
-            "tenants[0].twilio: the twilio adapter is not in this version; it comes with a later one",
+            "[tenants.livekit]\nx = 1\n[tenants.browser]",
+            "tenants[0].livekit: the livekit adapter is not in this version; it comes with a later one",
+        ),
+        (
+            "[tenants.browser]",
+            "outbound_hosts = [\"https://api.example.com\"]\n[tenants.browser]",
+            "tenants[0].outbound_hosts: \"https://api.example.com\" is not allowed; allowed: a host name",
+        ),
+        (
+            "[tenants.browser]",
+            "outbound_hosts = [\"*.com\"]\n[tenants.browser]",
+            "tenants[0].outbound_hosts: \"*.com\" is not allowed",
         ),
         (
             "\"https://app.example.com\"",
@@ -137,15 +157,19 @@ fn a_trunk_takes_the_fields_of_its_kind_only() {
     for (to, problem) in [
         (
             "kind = \"websocket\"\nsip_username = \"x\"",
-            "trunks[0].kind: kind \"websocket\" is not in this version; it comes with a later one. Allowed: \"echo\"",
+            "trunks[0].sip_username: belongs to kind \"sip\"",
+        ),
+        (
+            "kind = \"websocket\"\ncodec_preferences = [\"PCMU\"]",
+            "trunks[0].codec_preferences: has no effect on a websocket trunk: its audio is what agent_dialect says",
         ),
         (
             "kind = \"websocket\"",
-            "trunks[0].kind: kind \"websocket\" is not in this version; it comes with a later one",
+            "trunks[0].inbound_ai_websocket_url: is missing",
         ),
         (
             "kind = \"pots\"",
-            "trunks[0].kind: is no kind of trunk; allowed: \"echo\", \"rtp\", \"sip\"",
+            "trunks[0].kind: is no kind of trunk; allowed: \"echo\", \"rtp\", \"sip\", \"websocket\"",
         ),
         (
             "kind = \"echo\"\ncodec = \"G729\"",
@@ -165,7 +189,7 @@ fn a_trunk_takes_the_fields_of_its_kind_only() {
         ),
         (
             "kind = \"echo\"\ninbound_ai_websocket_url = \"wss://x\"",
-            "trunks[0].inbound_ai_websocket_url: has no effect: calls to AI agents are not in this version",
+            "trunks[0].inbound_ai_websocket_url: belongs to kind \"websocket\", or to kind \"sip\" with inbound_rule = 3",
         ),
         (
             "kind = \"echo\"\nremote = \"192.0.2.1:4000\"",
