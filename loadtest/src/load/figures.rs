@@ -309,7 +309,7 @@ fn undisturbed_delay(report: &Report) -> Figure {
         unit: "ms",
         ..Figure::empty()
     };
-    shown(report, figure, values, &measured_by).below(worst, targets::DELAY_MS_P99_MAX)
+    shown(report, figure, values, &measured_by).below(worst, targets::delay_ms_p99_max(report))
 }
 
 fn plain(

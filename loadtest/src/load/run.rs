@@ -16,7 +16,7 @@ use super::judges::Standard;
 use super::observer::Sample;
 use super::parties::CallParties;
 use super::report::Report;
-use super::scenario::Scenario;
+use super::scenario::{Callers, Scenario};
 use super::target::Target;
 use super::webrtc::ConnectError;
 use crate::judge::Bar;
@@ -99,6 +99,11 @@ pub enum RunError {
         "{0} calls are too many for --impairment: it takes {IMPAIRED_CALLS_MAX} at most, as each has a relay of its own"
     )]
     TooManyImpaired(u32),
+    /// The vendor's side has no RTP.
+    #[error(
+        "--impairment is for the media of pages; the vendor's side of {0} has none that loses packets"
+    )]
+    NotImpaired(Scenario),
     /// Not one of the warm-up calls came about.
     #[error("the first call failed: {0}")]
     FirstCall(String),
@@ -116,6 +121,9 @@ pub fn run(
 ) -> Result<Report, RunError> {
     if plan.impairment.is_some() && plan.calls > IMPAIRED_CALLS_MAX {
         return Err(RunError::TooManyImpaired(plan.calls));
+    }
+    if plan.impairment.is_some() && plan.scenario.callers() != Callers::Browser {
+        return Err(RunError::NotImpaired(plan.scenario));
     }
     let began = Instant::now();
     // The subscription is a file descriptor of the gateway's, so it is there before they are counted.

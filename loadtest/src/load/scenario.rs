@@ -169,6 +169,12 @@ impl Scenario {
         matches!(self, Self::TwilioSip | Self::TwilioAi)
     }
 
+    /// Sound goes over WebSockets on one side at least.
+    pub fn has_streams(self) -> bool {
+        matches!(self.callers(), Callers::Twilio | Callers::VapiRelay)
+            || matches!(self.far_end(), FarEnd::Agent(_) | FarEnd::Vapi)
+    }
+
     /// A SIP carrier takes part.
     pub fn has_sip(self) -> bool {
         self.far_end() == FarEnd::Sip || self.callers() == Callers::Sip

@@ -73,7 +73,6 @@ pub struct ServiceConfig {
     /// None: plain.
     pub tls: Option<Arc<ServerConfig>>,
     /// Asked for each request, by many threads.
-    #[expect(clippy::type_complexity, reason = "it is named once")]
     pub answer: Box<dyn Fn(&HttpRequest) -> Reply + Send + Sync>,
 }
 

@@ -3,7 +3,7 @@
 use super::super::host;
 use super::super::report::Setting;
 use super::super::run::RunPlan;
-use super::super::scenario::FarEnd;
+use super::super::scenario::{Callers, FarEnd};
 use super::Found;
 
 pub(super) fn settings(plan: &RunPlan) -> Vec<Setting> {
@@ -47,13 +47,25 @@ pub(super) fn caveats(plan: &RunPlan, found: &Found) -> Vec<String> {
         "Callers, gateway and far end share one machine: there is no network card, and a sender's system call pays for the \
          delivery into the receiver's socket."
             .to_owned(),
-        "A light client: one candidate, no transport-cc, no RED, speech encoded before the run (Opus with FEC, no DTX), \
-         sender and receiver reports once a second."
-            .to_owned(),
         "Delays are from the generator's send to the kernel's receipt, by frames; the codecs' look-ahead and the 20 ms of \
          the packet itself are not in them."
             .to_owned(),
     ];
+    if plan.scenario.callers() == Callers::Browser {
+        caveats.push(
+            "A light client: one candidate, no transport-cc, no RED, speech encoded before the run (Opus with FEC, no DTX), \
+             sender and receiver reports once a second."
+                .to_owned(),
+        );
+    }
+    if plan.scenario.has_streams() {
+        caveats.push(
+            "Frames over WebSockets are numbered as they come: TCP loses none, so loss there is 0, and what the gateway \
+             leaves out or makes up is found by the judge, and frame by frame where sound is passed on untouched. Their \
+             stamps are of the TCP segment."
+                .to_owned(),
+        );
+    }
     if plan.scenario.far_end() == FarEnd::Echo {
         caveats.push(
             "The echo sends back what it hears: trunk to vendor is there and back, vendor to trunk is not seen.".to_owned(),

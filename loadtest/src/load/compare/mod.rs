@@ -85,7 +85,7 @@ impl ComparePlan {
         let scenario = ours.scenario;
         if words::job(scenario).is_none() {
             return Err(RunError::Target(format!(
-                "{scenario} can't be compared: rtpengine has no far end of its own"
+                "{scenario} can't be compared: rtpengine carries RTP and SRTP, and has no far end of its own"
             )));
         }
         let mut theirs = ours.clone();

@@ -7,7 +7,7 @@ use super::ComparePlan;
 use super::rtpengine::{self, Installed};
 use super::sdp::CRYPTO_SUITE;
 use crate::load::host;
-use crate::load::scenario::{FarEnd, Scenario};
+use crate::load::scenario::{Callers, FarEnd, Scenario};
 use crate::media::AudioCodec;
 
 /// What its encoder works with; there is no option for it. Read back from libavcodec 59 as rtpengine 10.5 sets it up.
@@ -16,7 +16,7 @@ const OPUS_THEIRS: &str = "48 kHz stereo, 32 kb/s, application AUDIO, complexity
 
 /// Codecs and protection of both sides; none where rtpengine has nothing like it.
 pub(super) fn job(scenario: Scenario) -> Option<String> {
-    if scenario.far_end() == FarEnd::Echo {
+    if scenario.callers() != Callers::Browser || scenario.far_end() != FarEnd::Sip {
         return None;
     }
     let work = if scenario.is_transcoded() {
