@@ -7,6 +7,9 @@ use super::FRAME_MS;
 /// The duration of a frame.
 pub(super) const FRAME: Duration = Duration::from_millis(FRAME_MS as u64);
 
+/// A clock that could not be that late would lose frames to every tick that is.
+const MAX_AHEAD_MIN: Duration = Duration::from_millis(40);
+
 /// The deadlines of one way. It keeps its phase while it rests.
 #[derive(Debug)]
 pub(super) struct FrameClock {
@@ -21,7 +24,7 @@ impl FrameClock {
         Self {
             next: None,
             is_running: false,
-            max_ahead,
+            max_ahead: max_ahead.max(MAX_AHEAD_MIN),
         }
     }
 

@@ -209,12 +209,14 @@ impl Dejitter {
 
     /// Whether a packet that comes after its time is played all the same, and what came after it later.
     fn is_welcome_late(&mut self, now: Instant, position: Position, marker: bool) -> bool {
+        let late_max = self.encoding.sample_rate().samples(LATE_MS_MAX) as Position;
+        let is_near = self.next - position <= late_max;
         // Something newer was played, or is there to be: it was lost, and is.
-        if position < self.played_to || !self.packets.is_empty() {
+        let is_superseded = position < self.played_to || !self.packets.is_empty();
+        if is_near && is_superseded {
             return false;
         }
-        let late_max = self.encoding.sample_rate().samples(LATE_MS_MAX) as Position;
-        if self.too_late_since.is_none() && self.next - position <= late_max {
+        if is_near && self.too_late_since.is_none() {
             self.next = position;
             self.spare.reset();
             return true;
@@ -223,6 +225,7 @@ impl Dejitter {
         let since = *self.too_late_since.get_or_insert(now);
         let has_other_clock = now >= since + TOO_LATE_MAX || (marker && self.is_resting());
         if has_other_clock {
+            self.played_to = Position::MIN;
             self.schedule(now, position);
         }
         has_other_clock

@@ -9,6 +9,7 @@
 mod both_ways;
 mod from_socket;
 mod properties;
+mod through_bridge;
 mod to_socket;
 
 use std::time::{Duration, Instant};

@@ -266,6 +266,22 @@ fn a_source_whose_clock_stands_still_in_a_pause_is_learned_anew() {
 }
 
 #[test]
+fn a_source_whose_clock_jumps_is_learned_anew() {
+    for jump_ticks in [-5_000_000, 5_000_000_i32] {
+        let mut harness = Harness::new(config(MULAW));
+        let mut arrivals = real_time(200);
+        for arrival in &mut arrivals[100..] {
+            arrival.timestamp = arrival.timestamp.wrapping_add_signed(jump_ticks);
+        }
+        play(&mut harness, &arrivals, 4_200);
+        let untouched = untouched(&harness, 200);
+        let heard = untouched.iter().filter(|(n, _)| *n >= 100).count();
+        assert!(heard >= 92, "{heard} of 100");
+        assert!(delay_at(&harness, &arrivals, 3_000) <= 60);
+    }
+}
+
+#[test]
 fn packets_of_other_lengths_are_cut_into_frames() {
     for packet_ms in [10_usize, 30, 40, 60] {
         let mut harness = Harness::new(config(MULAW));
