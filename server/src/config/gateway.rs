@@ -226,6 +226,15 @@ impl TrunkConfig {
             api_bearer_token: None,
         }
     }
+
+    /// The AI agent that the trunk is, or that takes its incoming calls (`inbound_rule = 3`).
+    pub fn agent(&self) -> Option<&AgentConfig> {
+        match &self.kind {
+            TrunkKind::WebSocket(agent) => Some(agent),
+            TrunkKind::Sip(sip) => sip.agent.as_ref(),
+            TrunkKind::Echo(_) | TrunkKind::Rtp { .. } => None,
+        }
+    }
 }
 
 /// What a trunk is, with what only that kind has.

@@ -141,17 +141,26 @@ pub(super) fn set_tenant(
     setups_per_s: u32,
 ) {
     let settings = TenantConfig {
-        tenant_id: tenant(name),
         max_calls,
         setups_per_s,
+        ..tenant_config(name)
+    };
+    config.tenants.insert(tenant(name), Arc::new(settings));
+}
+
+/// A tenant that has nothing but its limits.
+pub(super) fn tenant_config(name: &str) -> TenantConfig {
+    TenantConfig {
+        tenant_id: tenant(name),
+        max_calls: 100,
+        setups_per_s: 20,
         browser: None,
         twilio: None,
         vapi: None,
         outbound_hosts: Vec::new(),
         routes: Vec::new(),
         inbound: Vec::new(),
-    };
-    config.tenants.insert(tenant(name), Arc::new(settings));
+    }
 }
 
 pub(super) fn set_trunk(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::waiting::WaitingSessions;
 use crate::call::Announcement;
 use crate::call::q850::Q850Cause;
-use crate::call::rings::IncomingTarget;
+use crate::call::rings::{IncomingTarget, VendorDialTarget};
 use crate::config::{
     EchoCodec, GatewayConfig, InboundRule, InboundTarget, SipTrunkConfig, TenantConfig, TrunkKind,
 };
@@ -107,17 +107,16 @@ pub fn decide(
                 ),
             }
         }
-        Some(InboundTarget::Vapi | InboundTarget::Agent { .. }) => refuse(
-            480,
-            Q850Cause::NO_USER_RESPONDING,
-            Fault::Config,
-            "the route's target is an AI agent, which this version does not connect",
-        ),
-        None => by_rule(sip, announcements),
+        Some(InboundTarget::Vapi) => Decision::Take(IncomingTarget::Agent(VendorDialTarget::Vapi)),
+        Some(InboundTarget::Agent { trunk_id }) => {
+            let agent = VendorDialTarget::Agent(trunk_id.clone());
+            Decision::Take(IncomingTarget::Agent(agent))
+        }
+        None => by_rule(trunk_id, sip, announcements),
     }
 }
 
-fn by_rule(sip: &SipTrunkConfig, announcements: &Announcements) -> Decision {
+fn by_rule(trunk_id: &TrunkId, sip: &SipTrunkConfig, announcements: &Announcements) -> Decision {
     match sip.inbound_rule {
         InboundRule::Reject => reject(sip, "no inbound route takes this number", announcements),
         InboundRule::PlayAndHangUp => match announcements.of(sip.inbound_audio_file.as_ref()) {
@@ -139,11 +138,15 @@ fn by_rule(sip: &SipTrunkConfig, announcements: &Announcements) -> Decision {
                 taken @ Decision::Take(_) => taken,
             }
         }
+        InboundRule::HandleAi if sip.agent.is_some() => {
+            let agent = VendorDialTarget::Agent(trunk_id.clone());
+            Decision::Take(IncomingTarget::Agent(agent))
+        }
         InboundRule::HandleAi => refuse(
             480,
             Q850Cause::NO_USER_RESPONDING,
             Fault::Config,
-            "inbound_rule 3 (HANDLE_AI) needs an AI agent, which this version does not connect",
+            "inbound_rule 3 (HANDLE_AI) needs inbound_ai_websocket_url",
         ),
     }
 }
@@ -170,4 +173,66 @@ fn refuse(status: u16, cause: Q850Cause, fault: Fault, text: &str) -> Decision {
         refusal: Refusal::new(RefusalCode::NotFound, fault, text).with_cause(cause),
         webhook_url: None,
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::super::fixtures::{tenant_config, trunk};
+    use super::*;
+    use crate::config::{AgentConfig, AgentDialect, InboundRoute, NumberPattern};
+
+    fn sip(inbound_rule: InboundRule) -> SipTrunkConfig {
+        SipTrunkConfig {
+            inbound_rule,
+            reject_incoming_calls: false,
+            ..SipTrunkConfig::with_defaults("192.0.2.1".into())
+        }
+    }
+
+    fn decided(tenant: &TenantConfig, sip: &SipTrunkConfig) -> Result<VendorDialTarget, Refusal> {
+        let (mut waiting, announcements) = Default::default();
+        let trunk_id = trunk("pbx");
+        match decide(tenant, &trunk_id, sip, "100", &mut waiting, &announcements) {
+            Decision::Take(IncomingTarget::Agent(agent)) => Ok(agent),
+            Decision::Take(other) => panic!("an agent was due, not {other:?}"),
+            Decision::Refuse(refused) => Err(refused.refusal),
+        }
+    }
+
+    #[test]
+    fn handle_ai_is_the_trunks_own_agent() {
+        let tenant = tenant_config("acme");
+        let mut sip = sip(InboundRule::HandleAi);
+        assert_eq!(decided(&tenant, &sip).unwrap_err().fault, Fault::Config);
+        let url = "wss://agent.example/".to_owned();
+        sip.agent = Some(AgentConfig::with_defaults(url, AgentDialect::Twilio));
+        let agent = VendorDialTarget::Agent(trunk("pbx"));
+        assert_eq!(decided(&tenant, &sip), Ok(agent));
+        sip.reject_incoming_calls = true;
+        assert!(decided(&tenant, &sip).is_err());
+    }
+
+    #[test]
+    fn a_route_may_name_an_agent_or_the_assistant() {
+        let mut tenant = tenant_config("acme");
+        let sip = sip(InboundRule::Reject);
+        let targets = [
+            (InboundTarget::Vapi, VendorDialTarget::Vapi),
+            (
+                InboundTarget::Agent {
+                    trunk_id: trunk("agent"),
+                },
+                VendorDialTarget::Agent(trunk("agent")),
+            ),
+        ];
+        for (target, dialled) in targets {
+            tenant.inbound = vec![InboundRoute {
+                trunk_id: trunk("pbx"),
+                number: NumberPattern::Any,
+                target,
+            }];
+            assert_eq!(decided(&tenant, &sip), Ok(dialled));
+        }
+    }
 }

@@ -54,6 +54,10 @@ pub struct ControlFigures {
     sip_discards: Vec<(&'static str, u64)>,
     /// Per SIP trunk: its name, and whether calls may go over it.
     sip_trunks: Vec<(String, bool)>,
+    outbound_dials: usize,
+    outbound_dial_outcomes: Vec<(&'static str, u64)>,
+    /// Per trunk with an AI agent: its name, and whether the agent is dialled.
+    agents: Vec<(String, bool)>,
 }
 
 impl ControlFigures {
@@ -97,6 +101,17 @@ impl ControlFigures {
             sip_trunks: sip
                 .health()
                 .map(|(trunk_id, health)| (trunk_id.to_string(), health == TrunkHealth::Up))
+                .collect(),
+            outbound_dials: state.signalling().dialling(),
+            outbound_dial_outcomes: state
+                .signalling()
+                .dial_outcomes()
+                .map(|(outcome, count)| (outcome.as_str(), count))
+                .collect(),
+            agents: state
+                .signalling()
+                .agents()
+                .map(|(trunk_id, is_up)| (trunk_id.to_string(), is_up))
                 .collect(),
         }
     }
@@ -485,6 +500,7 @@ fn render_control(page: &mut Page, sources: &Sources<'_>) {
         control.call_records,
     );
     render_sip(page, control);
+    render_outbound(page, control);
     page.figure(
         "admin_connections",
         Kind::Gauge,
@@ -528,6 +544,33 @@ fn render_sip(page: &mut Page, control: &ControlFigures) {
         "Whether calls may go over a SIP trunk: it answers, is registered, and its circuit breaker is closed.",
     );
     for (trunk_id, is_up) in &control.sip_trunks {
+        page.sample(name, &[("trunk_id", trunk_id)], u8::from(*is_up));
+    }
+}
+
+fn render_outbound(page: &mut Page, control: &ControlFigures) {
+    page.figure(
+        "outbound_dials",
+        Kind::Gauge,
+        "WebSockets to AI agents and vendors that are dialled now.",
+        control.outbound_dials,
+    );
+    let name = "outbound_dials_total";
+    page.family(
+        name,
+        Kind::Counter,
+        "WebSockets to AI agents and vendors that were dialled, by outcome.",
+    );
+    for (outcome, count) in &control.outbound_dial_outcomes {
+        page.sample(name, &[("outcome", outcome)], count);
+    }
+    let name = "agent_up";
+    page.family(
+        name,
+        Kind::Gauge,
+        "Whether the AI agent of a trunk is dialled: its circuit breaker is closed.",
+    );
+    for (trunk_id, is_up) in &control.agents {
         page.sample(name, &[("trunk_id", trunk_id)], u8::from(*is_up));
     }
 }

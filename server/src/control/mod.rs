@@ -5,6 +5,7 @@
 //! | [`desk`] | admission: used tokens, slots of tenants and trunks, the mirror of the live calls |
 //! | [`signalling`] | the trunk legs' signalling side, one variant per kind of trunk |
 //! | [`sip_transport`] | SIP messages over UDP, TCP and TLS |
+//! | [`outbound`] | whom we dial by HTTP and WebSocket: agents, vendors, webhooks |
 //! | [`events`] | CallEvents to their subscribers |
 //! | [`archive`] | the records of the last calls |
 //! | [`state`] | the four above behind one entry: ring messages in, ring messages out |
@@ -15,7 +16,7 @@
 //! | [`admin`] | the HTTP window for operators and tests |
 //! | [`thread`] | the loop that joins them with rings, clock and signals |
 //!
-//! Everything but `admin`, `links`, `reload`, `sip_transport` and `thread` is pure. No glommio type is named here, and no media passes through.
+//! Everything but `admin`, `links`, `outbound`, `reload`, `sip_transport` and `thread` is pure. No glommio type is named here, and no media passes through.
 
 pub mod admin;
 pub mod archive;
@@ -26,6 +27,7 @@ mod fixtures;
 mod incoming;
 pub mod links;
 pub mod metrics;
+pub mod outbound;
 pub mod reload;
 pub mod shutdown;
 pub mod signalling;
@@ -34,7 +36,6 @@ pub mod sip_transport;
 pub mod state;
 pub mod thread;
 mod waiting;
-mod webhook;
 
 pub use admin::AdminListener;
 pub use links::ShardLink;

@@ -1,4 +1,4 @@
-//! Joins the SIP agent with its sockets: messages in and out, names looked up, listeners that follow a reload, webhooks.
+//! Joins the SIP agent with its sockets: messages in and out, names looked up, listeners that follow a reload.
 //!
 //! What a message means is the agent's ([`crate::trunk::sip`]), how it travels the transports' ([`super::sip_transport`]).
 
@@ -18,7 +18,6 @@ use super::sip_transport::{
 };
 use super::state::{ControlState, Now};
 use super::thread::ControlError;
-use super::webhook;
 use crate::config::{GatewayConfig, SipTransport, SipTrunkConfig, TrunkKind};
 use crate::id::TrunkId;
 use crate::trunk::sip::agent::Received;
@@ -167,9 +166,6 @@ impl SipDriver {
         }
         while let Some(resolve) = state.poll_resolve() {
             self.resolve(resolve);
-        }
-        while let Some(message) = state.poll_webhook() {
-            tokio::spawn(webhook::tell(message));
         }
         state.set_sip_discards(self.transports.discards());
     }

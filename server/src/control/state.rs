@@ -10,20 +10,22 @@ use std::time::{Duration, Instant};
 
 use shards::ShardIndex;
 use shards::owner::owner;
+use shards::tick_stream::LiveStream;
 
 use super::archive::Archive;
 use super::desk::{Desk, LiveCall};
 use super::events::EventFanOut;
 use super::incoming::{self, Announcements, Decision, IncomingRefusal};
+use super::outbound::DialFailure;
 use super::reload::ReloadResult;
-use super::signalling::{Resolve, Signalling, SignallingNews};
+use super::signalling::{DialKey, DialOrder, Resolve, Signalling, SignallingNews};
 use super::sip_transport::Discard;
 use super::waiting::WaitingSessions;
 use crate::call::q850::Q850Cause;
 use crate::call::rings::{IncomingCall, IncomingTarget, Question, ToControl, ToShard};
 use crate::call::{CallAccount, CallEvent, CallIdentity, CallMachine, CallRecord, HangupReason};
-use crate::config::{GatewayConfig, SipTransport, TrunkKind};
-use crate::fault::{Fault, Refusal, RefusalCode};
+use crate::config::{GatewayConfig, SipTransport, TenantConfig, TrunkKind};
+use crate::fault::{Fault, Refusal};
 use crate::id::{CallSid, TenantId, TrunkId, UnixMillis};
 use crate::settings::Settings;
 use crate::trunk::sip::agent::{IncomingInvite, Received, TransferTarget};
@@ -56,7 +58,7 @@ pub struct ControlState {
     call_names: Tokens,
     resolves: VecDeque<Resolve>,
     sip_discards: Vec<(Discard, u64)>,
-    webhooks: VecDeque<IncomingWebhook>,
+    errands: VecDeque<Errand>,
     events: EventFanOut,
     archive: Archive,
     /// At most a few messages per handled one; the caller polls until it is empty.
@@ -65,6 +67,20 @@ pub struct ControlState {
     shards: u16,
     drain_timeout: Duration,
     reloads: [u64; ReloadResult::ALL.len()],
+}
+
+/// Something to be told to somebody that no call waits for.
+#[derive(Debug, Clone)]
+pub enum Errand {
+    /// A webhook is to be told.
+    Webhook(Box<IncomingWebhook>),
+    /// Twilio is to end its call.
+    TwilioHangUp {
+        /// Whose credentials.
+        tenant: Arc<TenantConfig>,
+        /// Twilio's name for the call.
+        vendor_call: String,
+    },
 }
 
 /// A webhook that is to be told of an incoming call (`NOTIFY_AND_HANGUP`).
@@ -89,8 +105,8 @@ pub struct IncomingWebhook {
     pub timestamp_ms: i64,
 }
 
-/// Webhooks that may wait; those beyond are not told.
-const WEBHOOKS_MAX: usize = 1024;
+/// Errands that may wait; those beyond are not run.
+const ERRANDS_MAX: usize = 1024;
 
 /// A call that is not live here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -111,7 +127,7 @@ impl ControlState {
             call_names,
             resolves: VecDeque::new(),
             sip_discards: Discard::ALL.map(|reason| (reason, 0)).into(),
-            webhooks: VecDeque::new(),
+            errands: VecDeque::new(),
             events: EventFanOut::default(),
             archive: Archive::default(),
             outbox: VecDeque::new(),
@@ -161,8 +177,14 @@ impl ControlState {
                     .push_back((shard, ToShard::Answer(ask_id, answer)));
             }
             ToControl::Event(event) => self.handle_event(&event),
-            ToControl::Ended(record) => self.handle_end(Arc::from(record)),
-            ToControl::Release(call_sid) => self.handle_release(now, call_sid),
+            ToControl::Ended(record) => {
+                self.signalling.handle_over(record.event.call_sid);
+                self.handle_end(Arc::from(record));
+            }
+            ToControl::Release(call_sid) => {
+                self.signalling.handle_over(call_sid);
+                self.handle_release(now, call_sid);
+            }
             ToControl::TrunkDial(dial) => self.signalling.handle_dial(now.instant, &dial),
             ToControl::TrunkHangup { call_sid, cause } => {
                 self.signalling.handle_hang_up(now.instant, call_sid, cause);
@@ -184,13 +206,11 @@ impl ControlState {
             } => self
                 .signalling
                 .handle_digits(now.instant, call_sid, &digits, duration_ms),
-            ToControl::VendorDial(dial) => {
-                let message = "this version dials no vendor";
-                let refusal = Refusal::new(RefusalCode::NotFound, Fault::Us, message);
-                let answer = ToShard::VendorSocket(dial.call_sid, Err(refusal));
-                self.outbox.push_back((shard, answer));
-            }
-            ToControl::TwilioHangUp { .. } => {}
+            ToControl::VendorDial(dial) => self.signalling.handle_vendor_dial(*dial),
+            ToControl::TwilioHangUp {
+                tenant_id,
+                vendor_call,
+            } => self.hang_up_at_twilio(&tenant_id, vendor_call),
             ToControl::Waiting(session) => self.waiting.add(*session),
             ToControl::NotWaiting(session) => self.waiting.remove(session),
         }
@@ -265,9 +285,30 @@ impl ControlState {
         self.resolves.pop_front()
     }
 
-    /// The next webhook to tell.
-    pub fn poll_webhook(&mut self) -> Option<IncomingWebhook> {
-        self.webhooks.pop_front()
+    /// The next dial to do, or to give up.
+    pub fn poll_dial_order(&mut self) -> Option<DialOrder> {
+        self.signalling.poll_dial_order()
+    }
+
+    /// What came of a dial.
+    pub fn handle_dialled(
+        &mut self,
+        now: Now,
+        key: DialKey,
+        dialled: Result<Box<LiveStream>, DialFailure>,
+    ) {
+        if let Err(failure) = &dialled {
+            let (refusal, call_sid) = (&failure.refusal, key.call_sid);
+            tracing::info!(%call_sid, shard = call_sid.shard().0, outcome = failure.outcome.as_str(),
+                fault = refusal.fault.as_str(), reason = refusal.message, "nobody could be dialled");
+        }
+        self.signalling.handle_dialled(now.instant, key, dialled);
+        self.settle(now);
+    }
+
+    /// The next errand to run.
+    pub fn poll_errand(&mut self) -> Option<Errand> {
+        self.errands.pop_front()
     }
 
     /// Trunk signalling, to be counted.
@@ -311,6 +352,10 @@ impl ControlState {
             }
             match self.signalling.poll_news() {
                 Some(SignallingNews::Incoming(invite)) => self.handle_incoming(now, invite),
+                Some(SignallingNews::VendorSocket(call_sid, socket)) => {
+                    let message = ToShard::VendorSocket(call_sid, socket);
+                    self.outbox.push_back((call_sid.shard(), message));
+                }
                 Some(SignallingNews::Resolve(resolve)) => self.resolves.push_back(resolve),
                 Some(SignallingNews::Health(trunk_id, health)) => {
                     match &health {
@@ -374,7 +419,10 @@ impl ControlState {
         };
         match opened {
             Ok(target) => {
-                let rings = matches!(target, IncomingTarget::Session(_));
+                let rings = matches!(
+                    target,
+                    IncomingTarget::Session(_) | IncomingTarget::Agent(_)
+                );
                 self.signalling
                     .take_incoming(now.instant, invite.leg, call_sid, rings);
                 let call = IncomingCall {
@@ -389,6 +437,30 @@ impl ControlState {
                     .push_back((shard, ToShard::Incoming(Box::new(call))));
             }
             Err(refused) => self.refuse_incoming(now, call_sid, &tenant.tenant_id, invite, refused),
+        }
+    }
+
+    fn hang_up_at_twilio(&mut self, tenant_id: &TenantId, vendor_call: String) {
+        // Without credentials, or a tenant by now, closing the stream is all that can be done.
+        let tenant = self.config.tenants.get(tenant_id);
+        let with_rest = |tenant: &&Arc<TenantConfig>| {
+            let twilio = tenant.twilio.as_ref();
+            twilio.is_some_and(|twilio| twilio.rest.is_some())
+        };
+        if let Some(tenant) = tenant.filter(with_rest) {
+            let tenant = Arc::clone(tenant);
+            self.order_errand(Errand::TwilioHangUp {
+                tenant,
+                vendor_call,
+            });
+        }
+    }
+
+    fn order_errand(&mut self, errand: Errand) {
+        if self.errands.len() < ERRANDS_MAX {
+            self.errands.push_back(errand);
+        } else {
+            tracing::warn!("a webhook or a hang-up is not told: too many wait");
         }
     }
 
@@ -410,10 +482,8 @@ impl ControlState {
             .refuse_incoming(now.instant, invite.leg, status, refusal.cause);
         tracing::info!(%call_sid, %tenant_id, trunk_id = %invite.trunk_id, status = status.0,
             fault = refusal.fault.as_str(), reason = refusal.message, "incoming call refused");
-        if let Some(url) = webhook_url
-            && self.webhooks.len() < WEBHOOKS_MAX
-        {
-            self.webhooks.push_back(IncomingWebhook {
+        if let Some(url) = webhook_url {
+            self.order_errand(Errand::Webhook(Box::new(IncomingWebhook {
                 url,
                 event: "incoming_call",
                 call_sid,
@@ -422,7 +492,7 @@ impl ControlState {
                 from: invite.from,
                 to: invite.to,
                 timestamp_ms: now.unix.0,
-            });
+            })));
         }
         let identity = CallIdentity {
             call_sid,

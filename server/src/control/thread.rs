@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::admin::{AdminContext, AdminListener, AdminServer, AdminToken};
 use super::links::{Received, ShardLink, ShardLinks};
+use super::outbound::driver::OutboundDriver;
 use super::reload::{ReloadSource, Reloading};
 use super::shutdown::{Remaining, Shutdown, Step};
 use super::sip_driver::SipDriver;
@@ -138,6 +139,7 @@ pub async fn serve(inputs: ControlInputs, mut requests: Requests) -> Result<(), 
             source,
         }
     })?;
+    let mut outbound = OutboundDriver::new(&inputs.config);
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| ControlError::Runtime {
         what: "asking the kernel for random bytes",
@@ -186,11 +188,15 @@ pub async fn serve(inputs: ControlInputs, mut requests: Requests) -> Result<(), 
                 sip.handle(now(), &mut lock(&state), input);
                 idle_turns = 0;
             }
+            (key, dialled) = outbound.receive() => {
+                lock(&state).handle_dialled(now(), key, dialled);
+                idle_turns = 0;
+            }
             () = tokio::time::sleep(pause) => {}
         }
         idle_turns = idle_turns.saturating_add(1);
         for _ in 0..TURNS_MAX {
-            match control.turn(&mut sip) {
+            match control.turn(&mut sip, &mut outbound) {
                 Turn::Idle => break,
                 Turn::Worked => {
                     idle_turns = 0;
@@ -247,7 +253,7 @@ enum Turn {
 
 impl ControlLoop {
     /// Reads a batch of each ring, sends what came of it, and takes the steps towards the end that are due.
-    fn turn(&mut self, sip: &mut SipDriver) -> Turn {
+    fn turn(&mut self, sip: &mut SipDriver, outbound: &mut OutboundDriver) -> Turn {
         let now = now();
         let state = Arc::clone(&self.state);
         let mut state = lock(&state);
@@ -271,6 +277,7 @@ impl ControlLoop {
         }
         state.handle_timeout(now);
         sip.flush(now, &mut state);
+        outbound.flush(&mut state);
         self.send_all(&mut state);
         loop {
             let remaining = Remaining {

@@ -4,6 +4,7 @@
 )]
 
 use super::super::fixtures::{config, state_of};
+use super::super::outbound::DialOutcome;
 use super::super::sip_transport::Discard;
 use super::*;
 use crate::metrics::Gauge;
@@ -62,6 +63,9 @@ const FAMILIES: &[&str] = &[
     "sip_transactions gauge",
     "sip_discarded_total counter",
     "sip_trunk_up gauge",
+    "outbound_dials gauge",
+    "outbound_dials_total counter",
+    "agent_up gauge",
     "admin_connections gauge",
     "shards gauge",
     "simd_info gauge",
@@ -134,10 +138,10 @@ fn every_series_is_there_at_zero_from_the_start() {
         + DropReason::ALL.len()
         + ConnectionRefusal::ALL.len();
     let desk = super::super::desk::DeskRefusal::ALL.len();
-    let unlabelled = FAMILIES.len() - SHARD_FIGURES.len() - 6 - 5;
-    // What the agent counts, and what the sockets do; this configuration has no SIP trunk.
+    let unlabelled = FAMILIES.len() - SHARD_FIGURES.len() - 6 - 7;
+    // What the agent counts, and what the sockets do; this configuration has no SIP trunk, and no AI agent.
     let sip_discards = 3 + Discard::ALL.len();
-    let labelled = 2 * per_shard + desk + 5 + 2 + sip_discards;
+    let labelled = 2 * per_shard + desk + 5 + 2 + sip_discards + DialOutcome::ALL.len();
     assert_eq!(samples.len(), labelled + unlabelled);
     for series in [
         "clutchcall_packets_dropped_total{shard=\"1\",reason=\"srtp_auth\"}",

@@ -1,26 +1,36 @@
 //! The trunk legs' signalling side: how a far end is called, answers and hangs up. Media is the shard's.
 //!
 //! Sans-I/O: `handle_*` in, `poll_*` out. Echo and fixed RTP peers answer when they are dialled and have nobody to tell a
-//! hang-up or a hold; SIP trunks are the [`Agent`]'s.
+//! hang-up or a hold; SIP trunks are the [`Agent`]'s. A `websocket` trunk has answered when its socket is open, and is the
+//! shard's from then on; the agents and assistants that take incoming calls are dialled the same way ([`sockets`]).
 
 mod echo;
 mod rtp;
+mod sockets;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use shards::tick_stream::LiveStream;
+
+pub use sockets::{DIALS_MAX, DialKey, DialOrder, DialPlan, DialSide};
+
+use super::outbound::vapi::VapiCall;
+use super::outbound::{DialFailure, DialOutcome};
+use crate::call::TrunkMedia;
 use crate::call::q850::Q850Cause;
-use crate::call::rings::{TrunkDial, TrunkProgress};
-use crate::config::{GatewayConfig, SipTransport, TrunkConfig, TrunkKind};
+use crate::call::rings::{TrunkDial, TrunkProgress, VendorDial, VendorDialTarget};
+use crate::config::{GatewayConfig, SipTransport, TenantConfig, TrunkConfig, TrunkKind};
 use crate::fault::{Fault, Refusal, RefusalCode};
-use crate::id::{CallSid, TrunkId};
+use crate::id::{CallSid, TenantId, TrunkId};
 use crate::trunk::sip::agent::{Agent, AgentEvent, Dial, IncomingInvite, Received, TransferTarget};
 use crate::trunk::sip::flow::Transmit;
 use crate::trunk::sip::leg::{LegKey, TransferOutcome};
 use crate::trunk::sip::message::StatusCode;
 use crate::trunk::sip::trunk_line::{Target, TrunkHealth};
+use sockets::Sockets;
 
 /// How we name ourselves to far ends.
 const USER_AGENT: &str = concat!("clutchcall-gateway/", env!("CARGO_PKG_VERSION"));
@@ -29,9 +39,11 @@ const USER_AGENT: &str = concat!("clutchcall-gateway/", env!("CARGO_PKG_VERSION"
 #[derive(Debug)]
 pub struct Signalling {
     trunks: BTreeMap<TrunkId, Arc<TrunkConfig>>,
+    tenants: BTreeMap<TenantId, Arc<TenantConfig>>,
     /// At most one entry per dial that was not polled yet.
     progress: VecDeque<(CallSid, TrunkProgress)>,
     sip: Agent,
+    sockets: Sockets,
     news: VecDeque<SignallingNews>,
 }
 
@@ -44,6 +56,8 @@ pub enum SignallingNews {
     Resolve(Resolve),
     /// Whether calls may go over a trunk.
     Health(TrunkId, TrunkHealth),
+    /// What came of dialling who takes an incoming call.
+    VendorSocket(CallSid, Result<Box<LiveStream>, Refusal>),
     /// How a transfer ended.
     Transferred(CallSid, TransferOutcome),
 }
@@ -66,8 +80,10 @@ impl Signalling {
     pub fn new(now: Instant, config: &GatewayConfig, seed: [u8; 32]) -> Self {
         let mut signalling = Self {
             trunks: config.trunks.clone(),
+            tenants: config.tenants.clone(),
             progress: VecDeque::new(),
             sip: Agent::new(USER_AGENT, seed),
+            sockets: Sockets::default(),
             news: VecDeque::new(),
         };
         signalling.reconfigure(now, config);
@@ -77,6 +93,8 @@ impl Signalling {
     /// Takes new trunks; legs that are set up stay as they are.
     pub fn reconfigure(&mut self, now: Instant, config: &GatewayConfig) {
         self.trunks.clone_from(&config.trunks);
+        self.tenants.clone_from(&config.tenants);
+        self.sockets.reconfigure(config);
         self.sip.configure(now, config.trunks.values());
         self.take_sip_events();
     }
@@ -122,6 +140,8 @@ impl Signalling {
             self.sip.handle_timeout(now);
             self.take_sip_events();
         }
+        self.sockets.handle_timeout(now);
+        self.take_socket_health();
     }
 
     /// An incoming call has its call; with `rings` the far end hears so.
@@ -154,10 +174,110 @@ impl Signalling {
         self.take_sip_events();
     }
 
-    /// Our side hangs up.
+    /// Our side hangs up. What is dialled for the call is given up; a socket that is open is the shard's to close.
     pub fn handle_hang_up(&mut self, now: Instant, call_sid: CallSid, cause: Q850Cause) {
+        self.sockets.give_up(call_sid);
         self.sip.handle_hang_up(now, call_sid, cause);
         self.take_sip_events();
+    }
+
+    /// The call is over: what is still dialled for it is given up.
+    pub fn handle_over(&mut self, call_sid: CallSid) {
+        self.sockets.give_up(call_sid);
+    }
+
+    /// Dials who takes an incoming call. A [`SignallingNews::VendorSocket`] follows, unless the call ends before.
+    pub fn handle_vendor_dial(&mut self, dial: VendorDial) {
+        let call_sid = dial.call_sid;
+        let key = DialKey {
+            call_sid,
+            side: DialSide::Vendor,
+        };
+        let ordered = self
+            .vendor_plan(dial)
+            .and_then(|plan| self.sockets.dial(key, plan));
+        if let Err(refusal) = ordered {
+            self.news
+                .push_back(SignallingNews::VendorSocket(call_sid, Err(refusal)));
+        }
+    }
+
+    /// What came of a dial.
+    pub fn handle_dialled(
+        &mut self,
+        now: Instant,
+        key: DialKey,
+        dialled: Result<Box<LiveStream>, DialFailure>,
+    ) {
+        if !self.sockets.dialled(now, key, dialled.as_ref().err()) {
+            return;
+        }
+        self.take_socket_health();
+        let dialled = dialled.map_err(|failure| failure.refusal);
+        match key.side {
+            DialSide::Trunk => {
+                let progress = match dialled {
+                    Ok(socket) => TrunkProgress::Answered(TrunkMedia::Socket(socket)),
+                    Err(refusal) => TrunkProgress::Failed(refusal),
+                };
+                self.progress.push_back((key.call_sid, progress));
+            }
+            DialSide::Vendor => {
+                let news = SignallingNews::VendorSocket(key.call_sid, dialled);
+                self.news.push_back(news);
+            }
+        }
+    }
+
+    fn vendor_plan(&self, dial: VendorDial) -> Result<DialPlan, Refusal> {
+        let tenant = Arc::clone(self.tenants.get(&dial.tenant_id).ok_or_else(|| {
+            let message = format!("there is no tenant {} any more", dial.tenant_id);
+            Refusal::new(RefusalCode::NotFound, Fault::Config, message)
+        })?);
+        match dial.to {
+            VendorDialTarget::Vapi => Ok(DialPlan::Vapi {
+                tenant,
+                call: VapiCall {
+                    call_sid: dial.call_sid,
+                    from: dial.from,
+                    to: dial.to_number,
+                },
+            }),
+            VendorDialTarget::Agent(trunk_id) => {
+                let trunk = self.trunks.get(&trunk_id);
+                let owned = trunk.filter(|trunk| trunk.tenant_id == tenant.tenant_id);
+                let trunk = Arc::clone(owned.ok_or_else(|| unknown_trunk(&trunk_id))?);
+                Ok(DialPlan::Agent { tenant, trunk })
+            }
+        }
+    }
+
+    fn agent_plan(&self, trunk_id: &TrunkId) -> Result<DialPlan, Refusal> {
+        let trunk = self.trunks.get(trunk_id);
+        let trunk = Arc::clone(trunk.ok_or_else(|| unknown_trunk(trunk_id))?);
+        let tenant = self.tenants.get(&trunk.tenant_id);
+        let tenant = Arc::clone(tenant.ok_or_else(|| unknown_trunk(trunk_id))?);
+        Ok(DialPlan::Agent { tenant, trunk })
+    }
+
+    /// The next dial to do, or to give up.
+    pub fn poll_dial_order(&mut self) -> Option<DialOrder> {
+        self.sockets.poll_order()
+    }
+
+    /// Dials under way.
+    pub fn dialling(&self) -> usize {
+        self.sockets.dialling()
+    }
+
+    /// How often dials ended how.
+    pub fn dial_outcomes(&self) -> impl Iterator<Item = (DialOutcome, u64)> + '_ {
+        self.sockets.outcomes()
+    }
+
+    /// The trunks with an agent, and whether it is dialled.
+    pub fn agents(&self) -> impl Iterator<Item = (&TrunkId, bool)> {
+        self.sockets.agents()
     }
 
     /// The caller holds the far end, or takes it back.
@@ -214,6 +334,13 @@ impl Signalling {
         &self.sip
     }
 
+    fn take_socket_health(&mut self) {
+        while let Some((trunk_id, health)) = self.sockets.poll_health() {
+            self.news
+                .push_back(SignallingNews::Health(trunk_id, health));
+        }
+    }
+
     fn take_sip_events(&mut self) {
         while let Some(event) = self.sip.poll_event() {
             let news = match event {
@@ -244,36 +371,49 @@ impl Signalling {
 
     /// Sets a trunk leg up. At least one progress follows, for an unknown trunk `Failed`.
     pub fn handle_dial(&mut self, now: Instant, dial: &TrunkDial) {
-        let trunk = self.trunks.get(&dial.trunk_id);
-        if let (Some(TrunkKind::Sip(_)), Some(local_rtp)) =
-            (trunk.map(|trunk| &trunk.kind), dial.local_rtp)
-        {
-            let dial = Dial {
-                call_sid: dial.call_sid,
-                trunk_id: dial.trunk_id.clone(),
-                to: dial.to.clone(),
-                from: dial.from.clone(),
-                local_rtp,
-            };
-            self.sip.handle_dial(now, dial);
-            return self.take_sip_events();
-        }
-        let answer = self
-            .trunks
-            .get(&dial.trunk_id)
-            .ok_or_else(|| unknown_trunk(&dial.trunk_id))
-            .and_then(|trunk| match &trunk.kind {
+        let answer = match self.trunks.get(&dial.trunk_id).cloned() {
+            None => Err(unknown_trunk(&dial.trunk_id)),
+            Some(trunk) => match &trunk.kind {
                 TrunkKind::Echo(codec) => Ok(echo::answer(*codec)),
-                TrunkKind::Rtp { remote, rtcp_mux } => rtp::answer(trunk, *remote, *rtcp_mux, dial),
-                TrunkKind::Sip(_) | TrunkKind::WebSocket(_) => {
-                    Err(without_signalling(&dial.trunk_id))
+                TrunkKind::Rtp { remote, rtcp_mux } => {
+                    rtp::answer(&trunk, *remote, *rtcp_mux, dial)
                 }
-            });
+                TrunkKind::Sip(_) => match dial.local_rtp {
+                    Some(local_rtp) => return self.dial_sip(now, dial, local_rtp),
+                    None => Err(portless(&dial.trunk_id)),
+                },
+                TrunkKind::WebSocket(_) => match self.dial_agent(dial) {
+                    Ok(()) => return,
+                    Err(refusal) => Err(refusal),
+                },
+            },
+        };
         let progress = match answer {
             Ok(media) => TrunkProgress::Answered(media),
             Err(refusal) => TrunkProgress::Failed(refusal),
         };
         self.progress.push_back((dial.call_sid, progress));
+    }
+
+    fn dial_sip(&mut self, now: Instant, dial: &TrunkDial, local_rtp: SocketAddr) {
+        let dial = Dial {
+            call_sid: dial.call_sid,
+            trunk_id: dial.trunk_id.clone(),
+            to: dial.to.clone(),
+            from: dial.from.clone(),
+            local_rtp,
+        };
+        self.sip.handle_dial(now, dial);
+        self.take_sip_events();
+    }
+
+    fn dial_agent(&mut self, dial: &TrunkDial) -> Result<(), Refusal> {
+        let plan = self.agent_plan(&dial.trunk_id)?;
+        let key = DialKey {
+            call_sid: dial.call_sid,
+            side: DialSide::Trunk,
+        };
+        self.sockets.dial(key, plan)
     }
 
     /// What became of a leg, in the order in which it happened.
@@ -287,10 +427,9 @@ fn unknown_trunk(trunk_id: &TrunkId) -> Refusal {
     Refusal::new(RefusalCode::NotFound, Fault::Config, message)
 }
 
-fn without_signalling(trunk_id: &TrunkId) -> Refusal {
-    let message = format!("the kind of trunk {trunk_id} can't be dialled by this gateway");
-    Refusal::new(RefusalCode::NotFound, Fault::Config, message)
-        .with_cause(Q850Cause::BEARER_NOT_IMPLEMENTED)
+fn portless(trunk_id: &TrunkId) -> Refusal {
+    let message = format!("trunk {trunk_id} was dialled without a media port");
+    Refusal::new(RefusalCode::Internal, Fault::Us, message).with_cause(Q850Cause::TEMPORARY_FAILURE)
 }
 
 #[cfg(test)]

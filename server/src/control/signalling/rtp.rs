@@ -31,9 +31,7 @@ pub(super) fn answer(
     dial: &TrunkDial,
 ) -> Result<TrunkMedia, Refusal> {
     if dial.local_rtp.is_none() {
-        let message = format!("trunk {} was dialled without a media port", trunk.trunk_id);
-        return Err(Refusal::new(RefusalCode::Internal, Fault::Us, message)
-            .with_cause(Q850Cause::TEMPORARY_FAILURE));
+        return Err(super::portless(&trunk.trunk_id));
     }
     let Some(codec) = trunk.codec_preferences.first() else {
         let message = format!("trunk {} has no codec_preferences", trunk.trunk_id);

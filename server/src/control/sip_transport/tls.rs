@@ -51,21 +51,8 @@ impl TlsTrust {
     /// # Errors
     /// What is wrong with it.
     pub fn from_ca_file(path: &Path) -> Result<Self, TlsTrustError> {
-        let pem = fs::read(path).map_err(|source| TlsTrustError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
         let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|source| TlsTrustError::Pem {
-                path: path.to_owned(),
-                source,
-            })?;
-            roots.add(certificate)?;
-        }
-        if roots.is_empty() {
-            return Err(TlsTrustError::NoCertificate(path.display().to_string()));
-        }
+        add_file(&mut roots, path)?;
         Self::new(roots, Some(Arc::from(path)))
     }
 
@@ -74,15 +61,26 @@ impl TlsTrust {
     /// # Errors
     /// It has none.
     pub fn of_the_system() -> Result<Self, TlsTrustError> {
+        Self::of_the_system_and(None)
+    }
+
+    /// The authorities of this system, and those of a PEM file.
+    ///
+    /// # Errors
+    /// What is wrong with the file; there is none, and the system has none either.
+    pub fn of_the_system_and(ca_file: Option<&Path>) -> Result<Self, TlsTrustError> {
         let found = rustls_native_certs::load_native_certs();
         let mut roots = RootCertStore::empty();
         // Systems carry some that are malformed; the others are good.
         roots.add_parsable_certificates(found.certs);
+        if let Some(path) = ca_file {
+            add_file(&mut roots, path)?;
+        }
         if roots.is_empty() {
             let place = "the system's certificate store".to_owned();
             return Err(TlsTrustError::NoCertificate(place));
         }
-        Self::new(roots, None)
+        Self::new(roots, ca_file.map(Arc::from))
     }
 
     fn new(roots: RootCertStore, ca_file: Option<Arc<Path>>) -> Result<Self, TlsTrustError> {
@@ -104,6 +102,26 @@ impl TlsTrust {
 
     pub(in super::super) fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.config)
+    }
+}
+
+fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsTrustError> {
+    let pem = fs::read(path).map_err(|source| TlsTrustError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    let mut count = 0;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|source| TlsTrustError::Pem {
+            path: path.to_owned(),
+            source,
+        })?;
+        roots.add(certificate)?;
+        count += 1;
+    }
+    match count {
+        0 => Err(TlsTrustError::NoCertificate(path.display().to_string())),
+        _ => Ok(()),
     }
 }
 

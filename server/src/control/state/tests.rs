@@ -7,10 +7,13 @@ use futures_lite::future::block_on;
 
 use super::super::desk::LiveState;
 use super::super::events::{Next, Subscription};
-use super::super::fixtures::{call, config, ended, event, open_call, state_of, told, trunk};
+use super::super::fixtures::{
+    call, config, ended, event, open_call, state_of, tenant, told, trunk,
+};
 use super::*;
-use crate::call::rings::{AskId, TrunkDial, TrunkProgress};
+use crate::call::rings::{AskId, TrunkDial, TrunkProgress, VendorDial, VendorDialTarget};
 use crate::call::{CallStatus, EventType};
+use crate::config::{Secret, TwilioConfig, TwilioRest};
 
 const SHARD: ShardIndex = ShardIndex(0);
 
@@ -209,4 +212,78 @@ fn a_dialled_trunk_answers_to_the_calls_own_shard() {
         told_state.state.poll_message(),
         Some((ShardIndex(5), ToShard::Trunk(_, TrunkProgress::Answered(_))))
     ));
+}
+
+#[test]
+fn an_assistant_is_dialled_until_its_call_is_over() {
+    let mut told_state = Told::new();
+    let call_sid = call(0, 1);
+    let dial = |told_state: &mut Told| {
+        told_state.handle(ToControl::VendorDial(Box::new(VendorDial {
+            call_sid,
+            tenant_id: tenant("acme"),
+            to: VendorDialTarget::Vapi,
+            from: String::new(),
+            to_number: String::new(),
+        })));
+        match told_state.state.poll_dial_order() {
+            Some(DialOrder::Dial(key, _)) => key,
+            other => panic!("a dial was due, not {other:?}"),
+        }
+    };
+    told_state.begin_call(call_sid);
+    let key = dial(&mut told_state);
+    let refusal = Refusal::new(crate::fault::RefusalCode::Timeout, Fault::Vendor, "slow");
+    let failure = DialFailure {
+        outcome: super::super::outbound::DialOutcome::Timeout,
+        refusal: refusal.clone(),
+    };
+    told_state
+        .state
+        .handle_dialled(told_state.now, key, Err(failure));
+    assert!(matches!(
+        told_state.state.poll_message(),
+        Some((SHARD, ToShard::VendorSocket(of, Err(told)))) if of == call_sid && told == refusal
+    ));
+
+    let key = dial(&mut told_state);
+    told_state.handle(ended(call_sid));
+    assert!(matches!(
+        told_state.state.poll_dial_order(),
+        Some(DialOrder::GiveUp(of)) if of == key
+    ));
+}
+
+#[test]
+fn twilio_is_told_of_a_hang_up_only_with_credentials() {
+    let mut told_state = Told::new();
+    let hang_up = || ToControl::TwilioHangUp {
+        tenant_id: tenant("acme"),
+        vendor_call: "CA1".to_owned(),
+    };
+    told_state.handle(hang_up());
+    assert!(told_state.state.poll_errand().is_none());
+
+    let mut config = config();
+    let acme = config.tenants.get_mut(&tenant("acme")).unwrap();
+    let rest = TwilioRest {
+        api_url: TwilioConfig::API_URL.to_owned(),
+        api_key_sid: "SK1".to_owned(),
+        api_key_secret: Secret::new("secret"),
+    };
+    Arc::make_mut(acme).twilio = Some(TwilioConfig {
+        rest: Some(rest),
+        ..TwilioConfig::with_defaults("AC1".to_owned(), None)
+    });
+    told_state.state = state_of(config, 1);
+    told_state.handle(hang_up());
+    assert!(matches!(
+        told_state.state.poll_errand(),
+        Some(Errand::TwilioHangUp { vendor_call, .. }) if vendor_call == "CA1"
+    ));
+    for _ in 0..=ERRANDS_MAX {
+        told_state.handle(hang_up());
+    }
+    let waiting = std::iter::from_fn(|| told_state.state.poll_errand()).count();
+    assert_eq!(waiting, ERRANDS_MAX);
 }

@@ -1,0 +1,150 @@
+//! A call to Vapi: the request, the socket that it names, and what must not come of it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use super::*;
+
+fn with_vapi(server: &Server) -> TenantConfig {
+    TenantConfig {
+        vapi: Some(VapiConfig {
+            api_key: Some(Secret::new("vapi-api-key")),
+            api_url: server.url("https", ""),
+            assistant_id: Some("assistant-1".into()),
+            ca_file: Some(server.identity.ca_file()),
+            connect_timeout_ms: 500,
+            ..VapiConfig::with_defaults()
+        }),
+        ..acme()
+    }
+}
+
+async fn dial(tenant: &TenantConfig) -> Result<LiveStream, OutboundError> {
+    let call = VapiCall {
+        call_sid: call(0, 1),
+        from: "+15550100".into(),
+        to: "+15550199".into(),
+    };
+    vapi::dial(&Connector::new(), tenant, &call).await
+}
+
+/// Dials while the API gives this answer.
+async fn dial_for(answer: &str) -> (OutboundError, String) {
+    let server = Server::new().await;
+    let tenant = with_vapi(&server);
+    let (dialled, (request, _)) = tokio::join!(dial(&tenant), server.serve(true, answer));
+    (dialled.unwrap_err(), request)
+}
+
+#[tokio::test]
+async fn a_call_is_made_and_its_socket_dialled() {
+    let server = Server::new().await;
+    let tenant = with_vapi(&server);
+    let url = server.url("wss", "/call-id-that-is-secret/transport");
+    let created = format!(
+        r#"{{"id":"1","type":"vapi.websocketCall","transport":{{"provider":"vapi.websocket","websocketCallUrl":"{url}"}}}}"#
+    );
+    let serve = async {
+        let (post, _) = server
+            .serve(true, &json_answer("201 Created", &created))
+            .await;
+        let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                         Sec-WebSocket-Accept: {accept}\r\n\r\n";
+        let (upgrade, peer) = server.serve(true, switching).await;
+        (post, upgrade, peer)
+    };
+    let (dialled, (post, upgrade, _peer)) = tokio::join!(dial(&tenant), serve);
+    assert!(dialled.unwrap().tls.is_some());
+    assert!(post.starts_with("POST /call HTTP/1.1\r\n"), "{post}");
+    let authorization = field(&post, "authorization");
+    assert_eq!(authorization.as_deref(), Some("Bearer vapi-api-key"));
+    let (_, body) = post.split_once("\r\n\r\n").unwrap();
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(body["assistantId"], "assistant-1");
+    assert_eq!(
+        body["transport"],
+        serde_json::json!({
+            "provider": "vapi.websocket",
+            "audioFormat": {"format": "pcm_s16le", "container": "raw", "sampleRate": 16_000},
+        })
+    );
+    let values = &body["assistantOverrides"]["variableValues"];
+    assert_eq!(values["from"], "+15550100");
+    assert_eq!(values["to"], "+15550199");
+    assert!(upgrade.starts_with("GET /call-id-that-is-secret/transport HTTP/1.1\r\n"));
+    assert_eq!(field(&upgrade, "authorization"), None);
+}
+
+#[tokio::test]
+async fn a_socket_elsewhere_is_not_dialled_and_its_url_not_shown() {
+    for url in [
+        "wss://evil.test/secret-id/transport",
+        "ws://evil.test/secret-id/transport",
+        "https://localhost/secret-id/transport",
+        "wss://user:secret-id@localhost/",
+        "not a url: secret-id",
+    ] {
+        let created = format!(r#"{{"transport":{{"websocketCallUrl":"{url}"}}}}"#);
+        let (error, _) = dial_for(&json_answer("201 Created", &created)).await;
+        let failure = error.failure("Vapi", Fault::Vendor);
+        assert_eq!(failure.outcome, DialOutcome::Misconfigured, "{error}");
+        assert!(
+            !format!("{error} {error:?}").contains("secret-id"),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_vapi_says_against_it_is_told_on_without_the_key() {
+    let cases = [
+        (
+            r#"{"message":"assistantId must be a UUID","error":"Bad Request"}"#,
+            ": assistantId must be a UUID",
+        ),
+        (r#"{"message":["a","b"]}"#, ": a; b"),
+        (r#"{"message":"wrong key vapi-api-key"}"#, ""),
+        ("no json", ""),
+    ];
+    for (body, detail) in cases {
+        let (error, _) = dial_for(&json_answer("400 Bad Request", body)).await;
+        assert_eq!(error.to_string(), format!("localhost answered 400{detail}"));
+    }
+    let (error, _) = dial_for(&json_answer("401 Unauthorized", "{}")).await;
+    let refusal = error.failure("Vapi", Fault::Vendor).refusal;
+    assert_eq!((refusal.fault, refusal.cause.0), (Fault::Config, 21));
+}
+
+#[tokio::test]
+async fn an_answer_without_a_socket_or_without_end_is_refused() {
+    let long = format!("{{\"x\":\"{}\"}}", "x".repeat(http::BODY_LEN_MAX));
+    let elsewhere = "HTTP/1.1 307 Temporary Redirect\r\nLocation: https://evil.test/call\r\nContent-Length: 0\r\n\r\n";
+    for answer in [
+        json_answer("201 Created", "{}"),
+        json_answer("201 Created", r#"{"transport":{"provider":"daily"}}"#),
+        json_answer("201 Created", "[1"),
+        json_answer("201 Created", &long),
+        elsewhere.to_owned(),
+    ] {
+        let (error, _) = dial_for(&answer).await;
+        let failure = error.failure("Vapi", Fault::Vendor);
+        assert_eq!(failure.outcome, DialOutcome::Malformed, "{error}");
+        assert_eq!(failure.refusal.fault, Fault::Vendor);
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_configured_or_not_allowed_is_not_asked() {
+    let server = Server::new().await;
+    let without = acme();
+    let error = dial(&without).await.unwrap_err();
+    assert_eq!(
+        error.failure("Vapi", Fault::Vendor).refusal.fault,
+        Fault::Config
+    );
+    let mut elsewhere = with_vapi(&server);
+    elsewhere.outbound_hosts.clear();
+    let error = dial(&elsewhere).await.unwrap_err();
+    assert!(
+        matches!(error, OutboundError::HostNotAllowed { .. }),
+        "{error}"
+    );
+}

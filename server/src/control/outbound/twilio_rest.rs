@@ -1,0 +1,90 @@
+//! Ends a call at Twilio: `POST /2010-04-01/Accounts/{AccountSid}/Calls/{CallSid}.json` with `Status=completed`.
+//!
+//! Closing the stream only lets Twilio go on to the call's next verb; this ends the call itself.
+
+use std::time::Duration;
+
+use super::http::{self, Post};
+use super::{Connector, Deadline, Endpoint, OutboundError, allow};
+use crate::config::{TenantConfig, TwilioConfig, TwilioRest};
+
+/// The whole exchange.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// Ends `vendor_call`. Without configured credentials nothing is done.
+///
+/// # Errors
+/// Twilio could not be asked, or did not want to.
+pub async fn hang_up(
+    connector: &Connector,
+    tenant: &TenantConfig,
+    vendor_call: &str,
+) -> Result<(), OutboundError> {
+    let Some(twilio) = &tenant.twilio else {
+        return Ok(());
+    };
+    let Some(rest) = &twilio.rest else {
+        return Ok(());
+    };
+    if !is_call_sid(vendor_call) {
+        return Err(OutboundError::NotConfigured("it is no CallSid of Twilio's"));
+    }
+    let endpoint = endpoint(twilio, rest, vendor_call)?;
+    allow(tenant, &endpoint)?;
+    let authorization = http::basic(&rest.api_key_sid, rest.api_key_secret.expose());
+    let post = Post {
+        endpoint: &endpoint,
+        ca_file: None,
+        authorization,
+        content_type: "application/x-www-form-urlencoded",
+        body: b"Status=completed".to_vec(),
+    };
+    let answer = post.send(connector, &Deadline::within(WITHIN)).await?;
+    match answer.status {
+        // 404: it is over, and forgotten.
+        200..=299 | 404 => Ok(()),
+        status => Err(OutboundError::Status {
+            host: endpoint.host,
+            status,
+            detail: String::new(),
+        }),
+    }
+}
+
+fn endpoint(
+    twilio: &TwilioConfig,
+    rest: &TwilioRest,
+    vendor_call: &str,
+) -> Result<Endpoint, OutboundError> {
+    let (api_url, account_sid) = (&rest.api_url, &twilio.account_sid);
+    Endpoint::http(&format!(
+        "{api_url}/2010-04-01/Accounts/{account_sid}/Calls/{vendor_call}.json"
+    ))
+}
+
+/// `CA` and 32 hex digits: it becomes a part of a path, and a caller told it.
+fn is_call_sid(text: &str) -> bool {
+    text.strip_prefix("CA").is_some_and(|digits| {
+        digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_call_sid_gets_into_the_path() {
+        assert!(is_call_sid("CA00000000000000000000000000000001"));
+        for wrong in [
+            "",
+            "CA",
+            "CA0000000000000000000000000000000/",
+            "XX00000000000000000000000000000001",
+            "CA000000000000000000000000000000012",
+            "../CA000000000000000000000000000001",
+        ] {
+            assert!(!is_call_sid(wrong), "{wrong}");
+        }
+    }
+}
