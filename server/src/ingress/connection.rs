@@ -21,12 +21,13 @@ use tracing::debug;
 use super::accept::{Front, Pending, Place};
 use super::http::{self, HeadError, RequestHead};
 use super::route::{Route, Vendor, route};
-use super::{browser_socket, page};
+use super::{browser_socket, page, pcm_session, vendor_upgrade};
 use crate::auth::{ResumeToken, origin_allowed};
 use crate::config::TenantConfig;
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::id::TenantId;
 use crate::metrics::ConnectionRefusal;
+use crate::settings::Settings;
 
 /// How long an answer may take to leave.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -269,7 +270,8 @@ async fn signal(
             };
         }
     };
-    if let Some(shard) = resumed_shard(&head).filter(|shard| shard.0 < front.shards) {
+    let resumed = resumed_shard(&head).filter(|_| vendor == Vendor::Browser);
+    if let Some(shard) = resumed.filter(|shard| shard.0 < front.shards) {
         // The call's own shard, which need not be the first that the tenant's hash names.
         if shard == front.shard {
             let tenant = admitted.tenant;
@@ -283,10 +285,22 @@ async fn signal(
         // Before the token and the DTLS handshake. A page that comes back to its call was let through above.
         if let Err(refusal) = front.switch.has_room_for_a_page() {
             front.metrics.refused(ConnectionRefusal::Overload);
+            if vendor != Vendor::Browser {
+                let answer = http::refusal_response(&refusal);
+                return Box::pin(connection.answer(&answer)).await;
+            }
             return Box::pin(browser_socket::refuse(connection, &head, refusal, place)).await;
         }
         let tenant = admitted.tenant;
-        return browser_socket::run(front, connection, head, tenant_id, tenant, place).await;
+        if vendor == Vendor::Browser {
+            return browser_socket::run(front, connection, head, tenant_id, tenant, place).await;
+        }
+        // Only a page that comes back may have no tenant.
+        let Some(tenant) = tenant else { return };
+        return Box::pin(pcm_session::open(
+            front, connection, head, tenant, vendor, place,
+        ))
+        .await;
     }
     let owner = owners[usize::from(connection.peer.port()) % owners.len()];
     Box::pin(hand_off(&front, connection, owner)).await;
@@ -333,7 +347,7 @@ fn admit(
     }
     let settings = front.settings();
     let tenant = (settings.config.tenants.get(tenant_id))
-        .filter(|tenant| browser && tenant.browser.is_some());
+        .filter(|tenant| vendor_upgrade::is_configured(vendor, tenant));
     if head.websocket_key.is_none() {
         let told = by_status(
             RefusalCode::Malformed,
@@ -362,19 +376,7 @@ fn admit(
         };
         return Err((ConnectionRefusal::NotFound, told));
     };
-    let origins = tenant
-        .browser
-        .as_ref()
-        .map(|browser| browser.origins.as_slice())
-        .unwrap_or_default();
-    if !origin_allowed(origins, head.origin.as_deref()) {
-        let told = by_status(
-            RefusalCode::Scope,
-            Fault::Caller,
-            "this Origin is not allowed for the tenant".into(),
-        );
-        return Err((ConnectionRefusal::Origin, told));
-    }
+    check_caller(&settings, head, vendor, tenant)?;
     let spread = front
         .shards_config
         .spread
@@ -385,6 +387,32 @@ fn admit(
         tenant: Some(Arc::clone(tenant)),
         spread,
     })
+}
+
+/// What the tenant wants of a caller before 101: a page's Origin, a vendor's credential.
+fn check_caller(
+    settings: &Settings,
+    head: &RequestHead,
+    vendor: Vendor,
+    tenant: &TenantConfig,
+) -> Result<(), (ConnectionRefusal, Told)> {
+    let (reason, refusal) = if let (Vendor::Browser, Some(browser)) = (vendor, &tenant.browser) {
+        if origin_allowed(&browser.origins, head.origin.as_deref()) {
+            return Ok(());
+        }
+        let message = "this Origin is not allowed for the tenant";
+        let refusal = Refusal::new(RefusalCode::Scope, Fault::Caller, message);
+        (ConnectionRefusal::Origin, refusal)
+    } else {
+        let public_url = &settings.config.server.public_url;
+        let Err(refusal) = vendor_upgrade::verify(vendor, head, public_url, tenant) else {
+            return Ok(());
+        };
+        (ConnectionRefusal::Auth, refusal)
+    };
+    debug!(tenant_id = %tenant.tenant_id, vendor = vendor.as_str(), reason = refusal.message, "upgrade refused");
+    let status = refusal.code.http_status();
+    Err((reason, Told::ByStatus(refusal, status)))
 }
 
 async fn hand_off(front: &Front, connection: Connection, owner: ShardIndex) {

@@ -6,6 +6,8 @@
 use serde_json::json;
 use thiserror::Error;
 
+use crate::auth::twilio_signature::{SETTINGS_HEADER, SIGNATURE_HEADER};
+use crate::config::Secret;
 use crate::fault::Refusal;
 
 /// Header fields of one request; browsers send about 15.
@@ -24,6 +26,12 @@ pub struct RequestHead {
     pub websocket_key: Option<String>,
     /// `Sec-WebSocket-Protocol`, the values of all its lines joined by commas.
     pub websocket_protocols: Option<String>,
+    /// `Authorization`, if sent.
+    pub authorization: Option<Secret>,
+    /// `X-Twilio-Signature`, if sent.
+    pub twilio_signature: Option<String>,
+    /// `X-Twilio-Webhooks-Signature-Settings`, if sent.
+    pub twilio_settings: Option<String>,
     /// Bytes of the head; what was read beyond belongs to the WebSocket.
     pub len: usize,
 }
@@ -84,10 +92,17 @@ impl RequestHead {
     ) -> Result<(), HeadError> {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         if is("origin") {
-            if self.origin.is_some() {
-                return Err(HeadError::Malformed("Origin stands twice".into()));
-            }
-            self.origin = Some(value.to_owned());
+            set_once(&mut self.origin, value.to_owned(), "Origin")?;
+        } else if is("authorization") {
+            set_once(&mut self.authorization, Secret::new(value), "Authorization")?;
+        } else if is(SIGNATURE_HEADER) {
+            set_once(
+                &mut self.twilio_signature,
+                value.to_owned(),
+                SIGNATURE_HEADER,
+            )?;
+        } else if is(SETTINGS_HEADER) {
+            set_once(&mut self.twilio_settings, value.to_owned(), SETTINGS_HEADER)?;
         } else if is("upgrade") {
             upgrade.websocket |= has_token(value, "websocket");
         } else if is("connection") {
@@ -111,6 +126,15 @@ impl RequestHead {
         }
         Ok(())
     }
+}
+
+/// A field that decides who somebody is stands once, or two readers of one head may read two different callers.
+fn set_once<T>(field: &mut Option<T>, value: T, name: &str) -> Result<(), HeadError> {
+    if field.is_some() {
+        return Err(HeadError::Malformed(format!("{name} stands twice")));
+    }
+    *field = Some(value);
+    Ok(())
 }
 
 #[derive(Default)]
@@ -258,6 +282,32 @@ mod tests {
                 Ok(None),
                 "prefix of {end} bytes"
             );
+        }
+    }
+
+    #[test]
+    fn what_decides_who_somebody_is_stands_once() {
+        for name in [
+            "Origin",
+            "authorization",
+            "x-twilio-signature",
+            "X-Twilio-Webhooks-Signature-Settings",
+        ] {
+            let fields = |value: &str| format!("Host: gw\r\n{name}: {value}\r\n");
+            let once = UPGRADE
+                .replacen("Origin: https://app.example.com\r\n", "", 1)
+                .replacen("Host: gw\r\n", &fields("s3cret"), 1);
+            let head = parse_head(once.as_bytes()).unwrap().unwrap();
+            let found = [
+                head.origin.as_deref(),
+                head.authorization.as_ref().map(Secret::expose),
+                head.twilio_signature.as_deref(),
+                head.twilio_settings.as_deref(),
+            ];
+            assert_eq!(found.iter().flatten().collect::<Vec<_>>(), [&"s3cret"]);
+            let twice = once.replacen("Host: gw\r\n", &fields("other"), 1);
+            let error = parse_head(twice.as_bytes()).unwrap_err();
+            assert!(error.to_string().contains("stands twice"), "{error}");
         }
     }
 

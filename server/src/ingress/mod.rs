@@ -11,8 +11,10 @@ mod connection;
 mod http;
 mod line;
 mod page;
+mod pcm_session;
 mod resumptions;
 mod route;
+mod vendor_upgrade;
 
 pub use accept::{Front, Resumable, accept_loop, adopt_handed_over};
 pub use address_limits::AddressLimits;
