@@ -96,8 +96,6 @@ impl CallParties {
                 tenant: target.tenant,
                 bearer_token,
                 speech: Arc::clone(&standard.said_by_vendor),
-                trunk_id: target.trunk_id,
-                number_prefix: NUMBER_PREFIX.to_owned(),
                 media: Arc::clone(media),
                 record: plan.recorded(),
             }),
@@ -138,7 +136,7 @@ impl CallParties {
                 (UpCall::Browser(Box::new(call)), Some(call_sid), setup)
             }
             Caller::Twilio(caller) => stream(caller.place(number, phase, clocks).await?),
-            Caller::Vapi(caller) => stream(caller.place(number, phase, clocks).await?),
+            Caller::Vapi(caller) => stream(caller.place(phase, clocks).await?),
             Caller::Sip(caller) => {
                 let call = caller.place(number, phase, clocks).await?;
                 let setup = call.setup.clone();
@@ -152,21 +150,22 @@ impl CallParties {
         })
     }
 
-    /// One call after the other, each until its far end was asked for it.
+    /// One call after the other, each until its far end has `come`: for calls that carry no number of ours.
     async fn call_in_turn(
         &self,
-        service: &VapiService,
         number: CallNumber,
         phase: u8,
         clocks: &CallClocks,
+        expect: impl FnOnce(),
+        come: impl Future<Output = ()>,
     ) -> Result<Placed<UpCall>, CallFailure> {
         let turn = self.one_at_a_time.lock().await;
-        service.expect(number, clocks.clone(), drive::opposite(phase));
+        expect();
         let call = self.call(number, phase, clocks);
         tokio::pin!(call);
         tokio::select! {
             placed = &mut call => return placed,
-            () = service.made(number) => {}
+            () = come => {}
         }
         drop(turn);
         call.await
@@ -272,7 +271,14 @@ impl Parties for CallParties {
         let of_far_end = drive::opposite(phase);
         let placed = match &self.answerer {
             Some(FarEndOf::Vapi(service)) => {
-                self.call_in_turn(service, number, phase, clocks).await
+                let expect = || service.expect(number, clocks.clone(), of_far_end);
+                let come = service.made(number);
+                self.call_in_turn(number, phase, clocks, expect, come).await
+            }
+            Some(FarEndOf::Sip(answerer)) if matches!(self.caller, Caller::Vapi(_)) => {
+                let expect = || answerer.expect_next(number, clocks.clone(), of_far_end);
+                let come = answerer.came(number);
+                self.call_in_turn(number, phase, clocks, expect, come).await
             }
             Some(FarEndOf::Sip(answerer)) => {
                 answerer.expect(number, clocks.clone(), of_far_end);

@@ -4,7 +4,7 @@
 //! do for that by itself: repeat a 200 until its ACK, know a repeated request, answer re-INVITE, UPDATE and OPTIONS. UDP only.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -60,11 +60,14 @@ struct Shared {
     local: SocketAddr,
     state: RefCell<State>,
     ended: Notify,
+    came: Notify,
 }
 
 #[derive(Default)]
 struct State {
     expected: HashMap<CallNumber, (CallClocks, u8)>,
+    /// Calls whose number is not dialled, in their order.
+    awaited: VecDeque<CallNumber>,
     dialogs: HashMap<String, Dialog>,
     records: HashMap<CallNumber, LegRecord>,
     unacknowledged: Vec<Unacknowledged>,
@@ -107,6 +110,7 @@ impl Answerer {
             local,
             state: RefCell::default(),
             ended: Notify::new(),
+            came: Notify::new(),
         });
         tokio::task::spawn_local(receive(Rc::clone(&shared)));
         tokio::task::spawn_local(repeat(Rc::clone(&shared)));
@@ -124,6 +128,23 @@ impl Answerer {
         state.expected.insert(number, (clocks, phase));
     }
 
+    /// The next call is this one, whatever number is dialled: its caller can't choose one.
+    pub fn expect_next(&self, number: CallNumber, clocks: CallClocks, phase: u8) {
+        self.expect(number, clocks, phase);
+        self.shared.state.borrow_mut().awaited.push_back(number);
+    }
+
+    /// Waits until a call came that was [`Answerer::expect_next`]ed. Safe to drop at any time.
+    pub async fn came(&self, number: CallNumber) {
+        loop {
+            let came = self.shared.came.notified();
+            if !self.shared.state.borrow().awaited.contains(&number) {
+                return;
+            }
+            came.await;
+        }
+    }
+
     /// Waits until the call has been ended by the gateway; what was heard. None: it never came, or was not ended in time; then it
     /// is ended here.
     pub async fn record_of(&self, number: CallNumber, within: Duration) -> Option<LegRecord> {
@@ -136,6 +157,7 @@ impl Answerer {
                     return Some(record);
                 }
                 state.expected.remove(&number);
+                state.awaited.retain(|awaited| *awaited != number);
                 state.dialogs.values().any(|dialog| dialog.number == number)
             };
             if !came && tokio::time::Instant::now() >= deadline {
@@ -279,10 +301,10 @@ impl Shared {
         cseq: u32,
         contact: &str,
     ) -> Result<String, (u16, &'static str)> {
-        let number = message
-            .uri()
-            .and_then(number_of)
-            .ok_or((404, "Not Found"))?;
+        let dialled = || message.uri().and_then(number_of);
+        let awaited = state.awaited.pop_front();
+        self.came.notify_waiters();
+        let number = awaited.or_else(dialled).ok_or((404, "Not Found"))?;
         let (clocks, phase) = state.expected.remove(&number).ok_or((404, "Not Found"))?;
         let offer = RemoteSdp::parse(&message.body).ok_or((488, "Not Acceptable Here"))?;
         let failed = |_| (500, "No Media Socket");

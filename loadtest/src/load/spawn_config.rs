@@ -65,7 +65,13 @@ fn tenant(plan: &SpawnPlan, places: &Places) -> String {
     let trunk_id = trunk_kind(plan);
     text.push_str(&match vendor {
         Some(vendor) => {
-            format!("[[tenants.routes]]\nvendor = \"{vendor}\"\ntrunk_id = \"{trunk_id}\"\n")
+            // A relay can't say where its calls go.
+            let to = if vendor == "vapi" {
+                "to = \"+15550000000\"\n"
+            } else {
+                ""
+            };
+            format!("[[tenants.routes]]\nvendor = \"{vendor}\"\ntrunk_id = \"{trunk_id}\"\n{to}")
         }
         None => format!(
             "[[tenants.inbound]]\ntrunk_id = \"{trunk_id}\"\nnumber = \"*\"\ntarget = \"vapi\"\n"

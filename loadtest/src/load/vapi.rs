@@ -4,9 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::call::{
-    CallClocks, CallFailure, CallNumber, Stage, Stopwatch, refused_or_failed, within,
-};
+use super::call::{CallClocks, CallFailure, Stage, Stopwatch, refused_or_failed, within};
 use super::media::{Direction, EncodedSpeech, MediaThreads, StreamPlan, Wire};
 use super::signalling::Endpoint;
 use super::stream_call::StreamCall;
@@ -24,10 +22,6 @@ pub struct VapiCaller {
     pub bearer_token: String,
     /// Said over and over.
     pub speech: Arc<EncodedSpeech>,
-    /// Over which trunk; none: the tenant's route.
-    pub trunk_id: Option<String>,
-    /// Where calls go; the call's number follows.
-    pub number_prefix: String,
     /// Who sends and receives.
     pub media: Arc<MediaThreads>,
     /// So much of each call is kept for the judge.
@@ -35,18 +29,13 @@ pub struct VapiCaller {
 }
 
 impl VapiCaller {
-    /// Makes the call `number`, up to the first sound of its far end.
+    /// Makes a call, up to the first sound of its far end. Nothing in the framing says where it goes: that is the route's.
     ///
     /// # Errors
     /// [`CallFailure`] names the step.
-    pub async fn place(
-        &self,
-        number: CallNumber,
-        phase: u8,
-        clocks: &CallClocks,
-    ) -> Result<StreamCall, CallFailure> {
+    pub async fn place(&self, phase: u8, clocks: &CallClocks) -> Result<StreamCall, CallFailure> {
         let mut watch = Stopwatch::start();
-        let path = self.path(number);
+        let path = format!("/signal/vapi/{}", self.tenant);
         let headers = [("Authorization", format!("Bearer {}", self.bearer_token))];
         let open = within(Stage::Connect, self.endpoint.open_stream(&path, &headers)).await?;
         let socket = open.map_err(|error| refused_or_failed(&error))?;
@@ -64,19 +53,5 @@ impl VapiCaller {
             record: self.record,
         };
         StreamCall::begin(&self.media, plan, watch).await
-    }
-
-    fn path(&self, number: CallNumber) -> String {
-        let trunk = match &self.trunk_id {
-            Some(trunk_id) => format!("&trunk_id={trunk_id}"),
-            None => String::new(),
-        };
-        format!(
-            "/signal/vapi/{}?to={}{:07}&client_id=load-{}{trunk}",
-            self.tenant,
-            self.number_prefix.replace('+', "%2B"),
-            number.0,
-            number.0
-        )
     }
 }
