@@ -134,30 +134,14 @@ impl PathEnd<'_> {
     ) {
         match self {
             Self::Peer(peer) => {
-                let written = peer.write_rtp(
-                    now,
-                    packet.marker,
-                    packet.payload_type,
-                    packet.sequence_number,
-                    packet.timestamp,
-                    packet.payload,
-                    datagram,
-                );
+                let written = peer.write_rtp(now, packet, datagram);
                 if let Some((len, remote)) = written {
                     wire.send_to_peer(remote, datagram.get(..len).unwrap_or_default());
                 }
             }
             Self::Rtp(leg) if !leg.direction().sends() => wire.dropped(DropReason::OnHold),
             Self::Rtp(leg) => {
-                let written = leg.write_rtp(
-                    now,
-                    packet.marker,
-                    packet.payload_type,
-                    packet.sequence_number,
-                    packet.timestamp,
-                    packet.payload,
-                    datagram,
-                );
+                let written = leg.write_rtp(now, packet, datagram);
                 match written {
                     Some((len, remote)) => {
                         wire.send_to_trunk(remote, datagram.get(..len).unwrap_or_default());

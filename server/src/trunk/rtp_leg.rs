@@ -16,7 +16,7 @@ use crate::config::IpCidr;
 use crate::metrics::DropReason;
 use crate::rtp::{
     LegStatistics, MediaPacket, NtpTime, PayloadType, REPORT_INTERVAL_DEFAULT, RtcpReceived,
-    RtcpSession, RtcpSessionConfig, RtpHeader, RtpPacket, RtpTimestamp, SequenceNumber, Ssrc,
+    RtcpSession, RtcpSessionConfig, RtpHeader, RtpPacket, Ssrc,
     StreamDirection, is_rtcp,
 };
 use crate::srtp::SrtpError;
@@ -205,33 +205,26 @@ impl RtpLeg {
 
     /// Writes one RTP packet with our SSRC to the front of `out`; returns its length in bytes and where to send it.
     /// `None` when `out` is too short, for SRTP by [`PROTECTION_OVERHEAD_MAX`](crate::srtp::PROTECTION_OVERHEAD_MAX) at most.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the header's fields and the payload"
-    )]
     pub fn write_rtp(
         &mut self,
         now: Instant,
-        marker: bool,
-        payload_type: PayloadType,
-        sequence_number: SequenceNumber,
-        timestamp: RtpTimestamp,
-        payload: &[u8],
+        packet: &MediaPacket<'_>,
         out: &mut [u8],
     ) -> Option<(usize, SocketAddr)> {
         let header = RtpHeader {
-            marker,
-            payload_type,
-            sequence_number,
-            timestamp,
+            marker: packet.marker,
+            payload_type: packet.payload_type,
+            sequence_number: packet.sequence_number,
+            timestamp: packet.timestamp,
             ssrc: self.ssrc,
         };
-        let mut len = header.write_packet(payload, out)?;
+        let mut len = header.write_packet(packet.payload, out)?;
         if let Some(protection) = &mut self.protection {
             len = protection.protect_rtp(out, len)?;
         }
         // The session's clock is the codec's; timestamps of audio and events are the same clock's.
-        self.session.handle_rtp_sent(now, timestamp, payload.len());
+        self.session
+            .handle_rtp_sent(now, packet.timestamp, packet.payload.len());
         Some((len, self.source.current()))
     }
 

@@ -103,29 +103,20 @@ fn packets_go_both_ways() {
     assert_eq!(leg.last_media_at(), now);
 
     let mut out = [0; 200];
-    let (sequence, timestamp) = (SequenceNumber(9), RtpTimestamp(77));
-    let written = leg.write_rtp(
-        now,
-        true,
-        PayloadType(0),
-        sequence,
-        timestamp,
-        &[1; 160],
-        &mut out,
-    );
+    let said = MediaPacket {
+        marker: true,
+        payload_type: PayloadType(0),
+        sequence_number: SequenceNumber(9),
+        timestamp: RtpTimestamp(77),
+        ssrc: Ssrc(0),
+        payload: &[1; 160],
+    };
+    let written = leg.write_rtp(now, &said, &mut out);
     assert_eq!(written, Some((172, far_end())));
     let packet = RtpPacket::parse(&out[..172]).unwrap();
     assert_eq!(packet.header.ssrc, leg.ssrc());
     assert!(packet.header.marker);
-    let too_short = leg.write_rtp(
-        now,
-        true,
-        PayloadType(0),
-        sequence,
-        timestamp,
-        &[1; 160],
-        &mut out[..171],
-    );
+    let too_short = leg.write_rtp(now, &said, &mut out[..171]);
     assert_eq!(too_short, None);
 
     let statistics = leg.statistics();
@@ -386,18 +377,15 @@ fn protected(ours: u8, theirs: u8) -> RtpMedia {
 fn carry(from: &mut RtpLeg, to: &mut RtpLeg, sequence: u16) -> Result<usize, DropReason> {
     let now = Instant::now();
     let mut datagram = [0; 200];
-    let (sequence, timestamp) = (SequenceNumber(sequence), RtpTimestamp(0));
-    let (len, _) = from
-        .write_rtp(
-            now,
-            false,
-            PayloadType(0),
-            sequence,
-            timestamp,
-            &[7; 160],
-            &mut datagram,
-        )
-        .unwrap();
+    let said = MediaPacket {
+        marker: false,
+        payload_type: PayloadType(0),
+        sequence_number: SequenceNumber(sequence),
+        timestamp: RtpTimestamp(0),
+        ssrc: Ssrc(0),
+        payload: &[7; 160],
+    };
+    let (len, _) = from.write_rtp(now, &said, &mut datagram).unwrap();
     assert_eq!(len, 12 + 160 + 10);
     let received = to.handle_rtp_datagram(now, far_end(), &mut datagram[..len]);
     received.map(|packet| {

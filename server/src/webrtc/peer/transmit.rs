@@ -4,23 +4,15 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{Peer, Stage, TRANSMIT_LEN_MAX};
-use crate::rtp::{NtpTime, PayloadType, RtpHeader, RtpTimestamp, SequenceNumber};
+use crate::rtp::{MediaPacket, NtpTime, RtpHeader};
 
 impl Peer {
-    /// Writes one protected RTP packet into `out` and says where it goes. None before [`PeerEvent::Connected`](super::PeerEvent::Connected), while
+    /// Writes one protected RTP packet, with our SSRC, into `out` and says where it goes. None before [`PeerEvent::Connected`](super::PeerEvent::Connected), while
     /// our direction does not send, and when `out` is too short ([`TRANSMIT_LEN_MAX`] suffices for 1 kB of payload).
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the fields of an RTP packet, and where to"
-    )]
     pub fn write_rtp(
         &mut self,
         now: Instant,
-        marker: bool,
-        payload_type: PayloadType,
-        sequence_number: SequenceNumber,
-        timestamp: RtpTimestamp,
-        payload: &[u8],
+        packet: &MediaPacket<'_>,
         out: &mut [u8],
     ) -> Option<(usize, SocketAddr)> {
         if self.stage != Stage::Connected || !self.audio.direction.sends() {
@@ -29,19 +21,21 @@ impl Peer {
         let to = self.ice.selected()?;
         let ssrc = self.drawn.ssrc;
         let header = RtpHeader {
-            marker,
-            payload_type,
-            sequence_number,
-            timestamp,
+            marker: packet.marker,
+            payload_type: packet.payload_type,
+            sequence_number: packet.sequence_number,
+            timestamp: packet.timestamp,
             ssrc,
         };
         let number = self.congestion.next_sequence_number().0.to_be_bytes();
         let transport_cc = self.audio.transport_cc_id.map(|id| (id, &number[..]));
-        let len = header.write_packet_with_extensions(transport_cc.as_slice(), payload, out)?;
+        let len =
+            header.write_packet_with_extensions(transport_cc.as_slice(), packet.payload, out)?;
         let len = self.srtp.as_mut()?.send.protect_rtp(out, len).ok()?;
         self.congestion.handle_sent(now, len);
-        self.packet_overhead_len = len - payload.len();
-        self.rtcp.handle_rtp_sent(now, timestamp, payload.len());
+        self.packet_overhead_len = len - packet.payload.len();
+        self.rtcp
+            .handle_rtp_sent(now, packet.timestamp, packet.payload.len());
         Some((len, to))
     }
 

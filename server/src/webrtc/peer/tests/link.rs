@@ -14,6 +14,7 @@ use str0m::{Candidate, Event, Input, Output, Rtc};
 
 use super::super::*;
 use crate::metrics::DropReason;
+use crate::rtp::{MediaPacket, Ssrc};
 use crate::webrtc::dtls::DtlsIdentity;
 
 pub const DELAY: Duration = Duration::from_millis(10);
@@ -298,15 +299,15 @@ impl Link {
             .first_timestamp()
             .wrapping_add(u32::from(index) * 960);
         let payload_type = self.peer.format().payload_type;
-        let written = self.peer.write_rtp(
-            self.now,
-            index == 0,
+        let packet = MediaPacket {
+            marker: index == 0,
             payload_type,
             sequence_number,
             timestamp,
+            ssrc: Ssrc(0),
             payload,
-            &mut out,
-        );
+        };
+        let written = self.peer.write_rtp(self.now, &packet, &mut out);
         if let Some((len, _)) = written {
             self.launch(false, out[..len].to_vec());
         }
