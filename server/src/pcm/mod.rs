@@ -12,6 +12,9 @@ mod dejitter;
 mod dialect;
 mod encoding;
 mod event;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+pub(crate) mod fixtures;
 mod leg;
 mod packet_buffer;
 mod playout;

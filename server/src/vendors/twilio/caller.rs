@@ -1,0 +1,330 @@
+//! We are Twilio: what a bot that was made for Media Streams hears and says when it is the agent behind a `websocket` trunk.
+//!
+//! The bot gets what Twilio would send, to the order of the members; what Twilio refuses (error 31924) is a violation here. It
+//! hangs up by closing its socket. There is no message for a queue that ran over or for a barge-in: the marks come back.
+
+use std::io::Write as _;
+use std::time::Instant;
+
+use super::messages::{
+    ConnectedOut, CustomParametersOut, DtmfBody, DtmfOut, MarkBody, MarkOut, MediaFormatOut,
+    Message, MessageOut, StartBody, StartOut, StopBody, StopOut, append,
+};
+use super::payload;
+use crate::fault::Fault;
+use crate::pcm::{
+    Ask, Asks, DialectStatistics, Encoding, MessageAllowance, News, PcmEvent, PcmLeg, SocketEnd,
+    Violation, ViolationKind, unreadable,
+};
+use crate::trunk::agent::AgentStart;
+use crate::websocket::Writer;
+
+/// The account of streams whose tenant has none configured.
+pub const ACCOUNT_SID_NONE: &str = "AC00000000000000000000000000000000";
+
+/// Twilio's side of one stream.
+#[derive(Debug)]
+pub struct TwilioCaller {
+    start: AgentStart,
+    account_sid: String,
+    stream_sid: String,
+    call_sid: String,
+    /// When the start was written; none before.
+    started: Option<Instant>,
+    /// Messages since `connected`.
+    sequence_number: u64,
+    chunk: u64,
+    allowance: MessageAllowance,
+    asks: Asks,
+    statistics: DialectStatistics,
+}
+
+impl TwilioCaller {
+    /// Random bytes that [`TwilioCaller::new`] takes.
+    pub const ENTROPY_LEN: usize = 32;
+
+    /// A stream on a socket that the bot has just accepted; of the tenant's account, or of [`ACCOUNT_SID_NONE`].
+    pub fn new(
+        now: Instant,
+        start: AgentStart,
+        account_sid: Option<&str>,
+        entropy: [u8; Self::ENTROPY_LEN],
+    ) -> Self {
+        let (of_stream, of_call) = entropy.split_at(Self::ENTROPY_LEN / 2);
+        Self {
+            start,
+            account_sid: account_sid.unwrap_or(ACCOUNT_SID_NONE).to_owned(),
+            stream_sid: sid("MZ", of_stream),
+            call_sid: sid("CA", of_call),
+            started: None,
+            sequence_number: 0,
+            chunk: 0,
+            allowance: MessageAllowance::new(now),
+            asks: Asks::default(),
+            statistics: DialectStatistics::default(),
+        }
+    }
+
+    /// Says `connected` and `start`: the first messages, once.
+    pub fn open(&mut self, now: Instant, out: &mut Writer) {
+        if self.started.is_some() {
+            return;
+        }
+        self.started = Some(now);
+        let connected = ConnectedOut {
+            event: "connected",
+            protocol: "Call",
+            version: "1.0.0",
+        };
+        out.text(|buffer| append(buffer, &connected));
+        let told = &self.start;
+        let start = StartOut {
+            account_sid: &self.account_sid,
+            stream_sid: &self.stream_sid,
+            call_sid: &self.call_sid,
+            tracks: ["inbound"],
+            media_format: MediaFormatOut {
+                encoding: encoding_name(told.encoding),
+                sample_rate: told.encoding.sample_rate().hz(),
+                channels: 1,
+            },
+            custom_parameters: CustomParametersOut {
+                call_sid: told.call_sid.as_str(),
+                tenant_id: told.tenant_id.as_str(),
+                from: &told.from,
+                to: &told.to,
+            },
+        };
+        self.sequence_number += 1;
+        let message = MessageOut {
+            event: "start",
+            sequence_number: self.sequence_number.to_string(),
+            stream_sid: &self.stream_sid,
+            body: StartBody { start },
+        };
+        out.text(|buffer| append(buffer, &message));
+    }
+
+    /// A text message of the bot came; its audio and marks go into the leg, if there is one already.
+    pub fn handle_text(
+        &mut self,
+        now: Instant,
+        text: &str,
+        leg: Option<&mut PcmLeg>,
+        _out: &mut Writer,
+    ) {
+        if self.asks.is_over() {
+            return;
+        }
+        if let Err(violation) = self.read(now, text, leg) {
+            self.asks.push(Ask::Close(violation));
+        }
+    }
+
+    /// A binary message came: the dialect has none.
+    pub fn handle_binary(
+        &mut self,
+        _now: Instant,
+        _bytes: &[u8],
+        _leg: Option<&mut PcmLeg>,
+        _out: &mut Writer,
+    ) {
+        let reason = "Media Streams have no binary messages";
+        let violation = Violation::new(ViolationKind::WrongFrameKind, Fault::Agent, reason);
+        self.asks.push(Ask::Close(violation));
+    }
+
+    /// The socket ended: so does a bot hang up.
+    pub fn handle_end(&mut self, end: SocketEnd) {
+        self.asks.push(end.hang_up(Fault::Agent));
+    }
+
+    /// Our side has news: digits and the end are what a bot is told.
+    pub fn handle_news(&mut self, news: News<'_>, out: &mut Writer) {
+        match news {
+            News::Digit { digit, .. } => {
+                let track = "inbound_track";
+                let dtmf = DtmfOut { track, digit };
+                self.write("dtmf", DtmfBody { dtmf }, out);
+            }
+            News::Ended { .. } => {
+                let (account_sid, call_sid) = (self.account_sid.clone(), self.call_sid.clone());
+                let stop = StopOut {
+                    account_sid: &account_sid,
+                    call_sid: &call_sid,
+                };
+                self.write("stop", StopBody { stop }, out);
+                self.asks.end();
+            }
+            News::Ringing | News::Answered | News::Cleared | News::Mark { .. } => {}
+        }
+    }
+
+    /// The leg has news: a mark was played, or the caller barged in.
+    pub fn handle_leg_event(&mut self, event: PcmEvent, out: &mut Writer) {
+        match event {
+            PcmEvent::Played { mark } => {
+                let mark = MarkOut { name: &mark };
+                self.write("mark", MarkBody { mark }, out);
+            }
+            PcmEvent::BargeIn { .. } => self.asks.push(Ask::Clear),
+            _ => {}
+        }
+    }
+
+    /// Sends 20 ms of audio.
+    pub fn write_frame(&mut self, now: Instant, frame: &[u8], out: &mut Writer) {
+        let Some(started) = self.started.filter(|_| !self.asks.is_over()) else {
+            return;
+        };
+        self.sequence_number += 1;
+        self.chunk += 1;
+        self.statistics.media_sent += 1;
+        let elapsed = now.saturating_duration_since(started);
+        let timestamp_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        out.text(|buffer| {
+            buffer.extend_from_slice(br#"{"event":"media","sequenceNumber":""#);
+            append_number(buffer, self.sequence_number);
+            buffer.extend_from_slice(br#"","media":{"track":"inbound","chunk":""#);
+            append_number(buffer, self.chunk);
+            buffer.extend_from_slice(br#"","timestamp":""#);
+            append_number(buffer, timestamp_ms);
+            buffer.extend_from_slice(br#"","payload":""#);
+            payload::encode(frame, buffer);
+            buffer.extend_from_slice(br#""},"streamSid":""#);
+            buffer.extend_from_slice(self.stream_sid.as_bytes());
+            buffer.extend_from_slice(br#""}"#);
+        });
+    }
+
+    /// What the bot asks for.
+    pub fn poll_ask(&mut self) -> Option<Ask> {
+        self.asks.pop()
+    }
+
+    /// When [`TwilioCaller::handle_timeout`] wants to be called: never, a bot may be silent.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, _now: Instant) {}
+
+    /// What was counted.
+    pub fn statistics(&self) -> DialectStatistics {
+        self.statistics
+    }
+
+    fn read(
+        &mut self,
+        now: Instant,
+        text: &str,
+        leg: Option<&mut PcmLeg>,
+    ) -> Result<(), Violation> {
+        self.allowance.take(now, Fault::Agent)?;
+        let message: Message<'_> =
+            serde_json::from_str(text).map_err(|error| unreadable(&error, Fault::Agent))?;
+        let known = matches!(message.event.as_ref(), "media" | "mark" | "clear");
+        if !known {
+            let reason = "a bot sends media, mark and clear, and no other event";
+            return Err(broken(ViolationKind::UnknownMessage, reason));
+        }
+        match &message.stream_sid {
+            Some(sid) if sid.0 == self.stream_sid => {}
+            Some(_) => {
+                let reason = "streamSid is another stream's";
+                return Err(broken(ViolationKind::WrongStream, reason));
+            }
+            None => {
+                let reason = "the message has no streamSid";
+                return Err(broken(ViolationKind::Malformed, reason));
+            }
+        }
+        match (message.event.as_ref(), leg) {
+            ("media", leg) => {
+                let media = message
+                    .media
+                    .ok_or_else(|| broken(ViolationKind::Malformed, "the message has no media"))?;
+                self.handle_media(now, &media.payload, leg)
+            }
+            ("mark", Some(leg)) => match message.mark {
+                Some(mark) => leg
+                    .handle_mark(now, &mark.name)
+                    .map_err(|error| broken(ViolationKind::TooMany, &error.to_string())),
+                // As Twilio does: it never comes back.
+                None => {
+                    self.statistics.ignored += 1;
+                    Ok(())
+                }
+            },
+            ("clear", Some(leg)) => {
+                leg.handle_clear(now);
+                self.asks.push(Ask::Clear);
+                Ok(())
+            }
+            (_, None | Some(_)) => {
+                self.statistics.ignored += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn handle_media(
+        &mut self,
+        now: Instant,
+        text: &str,
+        mut leg: Option<&mut PcmLeg>,
+    ) -> Result<(), Violation> {
+        match leg {
+            Some(_) => self.statistics.media_received += 1,
+            None => self.statistics.media_unused += 1,
+        }
+        payload::decode(text, |bytes| {
+            if let Some(leg) = &mut leg {
+                leg.handle_audio(now, bytes);
+            }
+        })
+        .map_err(|_| broken(ViolationKind::WrongBase64, "media.payload is no base64"))
+    }
+
+    fn write<Body: serde::Serialize>(&mut self, event: &'static str, body: Body, out: &mut Writer) {
+        if self.started.is_none() || self.asks.is_over() {
+            return;
+        }
+        self.sequence_number += 1;
+        let message = MessageOut {
+            event,
+            sequence_number: self.sequence_number.to_string(),
+            stream_sid: &self.stream_sid,
+            body,
+        };
+        out.text(|buffer| append(buffer, &message));
+    }
+}
+
+/// The name in `mediaFormat`. Twilio documents that of mu-law alone.
+fn encoding_name(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Mulaw => "audio/x-mulaw",
+        Encoding::Linear16(_) => "audio/l16",
+    }
+}
+
+fn broken(kind: ViolationKind, reason: &str) -> Violation {
+    Violation::new(kind, Fault::Agent, reason)
+}
+
+fn append_number(buffer: &mut Vec<u8>, number: u64) {
+    // A vector takes whatever is written.
+    let _never_fails = write!(buffer, "{number}");
+}
+
+fn sid(prefix: &str, entropy: &[u8]) -> String {
+    let mut text = prefix.to_owned();
+    for byte in entropy {
+        for nibble in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(nibble.into(), 16).unwrap_or('0'));
+        }
+    }
+    text
+}

@@ -1,0 +1,451 @@
+//! Twilio dials us: the application's end of a Media Stream.
+//!
+//! Strict where Twilio is exact, since a stranger who has the URL may pretend to be Twilio: names that must be SIDs, one
+//! `start`, audio of the one stream. There is no hang-up message: the owner closes the socket.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use codecs::SampleRate;
+
+use super::messages::{
+    CommandOut, MarkOut, Media, MediaFormat, Message, Start, Text, append, is_sid,
+};
+use super::payload;
+use crate::call::q850::Q850Cause;
+use crate::config::Secret;
+use crate::fault::Fault;
+use crate::pcm::{
+    Ask, Asks, Begin, DIGIT_MS_DEFAULT, DialectStatistics, Encoding, FRAME_MS, MessageAllowance,
+    News, PARTY_LEN_MAX, PcmEvent, PcmLeg, START_TIMEOUT, SocketEnd, Violation, ViolationKind,
+    digit_of, unreadable,
+};
+use crate::websocket::Writer;
+
+/// The longest token in a parameter: Twilio's own bound of a parameter, name and value together.
+const TOKEN_LEN_MAX: usize = 4096;
+
+/// One stream of Twilio's.
+#[derive(Debug)]
+pub struct TwilioSession {
+    /// The only account whose streams are taken.
+    account_sid: String,
+    state: State,
+    deadline: Option<Instant>,
+    stream_sid: String,
+    /// Nothing may be sent.
+    listen_only: bool,
+    /// The track that is heard.
+    track: &'static str,
+    encoding: Encoding,
+    place: Place,
+    /// What stands before the payload of each media message.
+    media_head: Vec<u8>,
+    allowance: MessageAllowance,
+    asks: Asks,
+    statistics: DialectStatistics,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    WaitingForConnected,
+    WaitingForStart,
+    Streaming,
+}
+
+/// Where in its track the peer is: finds what never came.
+#[derive(Debug, Default)]
+struct Place {
+    next_chunk: Option<u64>,
+    next_timestamp_ms: Option<u64>,
+}
+
+impl TwilioSession {
+    /// A session on a socket that was just upgraded, its signature checked; of the tenant's account alone.
+    pub fn new(now: Instant, account_sid: &str) -> Self {
+        Self {
+            account_sid: account_sid.to_owned(),
+            state: State::WaitingForConnected,
+            deadline: Some(now + START_TIMEOUT),
+            stream_sid: String::new(),
+            listen_only: false,
+            track: INBOUND,
+            encoding: Encoding::Mulaw,
+            place: Place::default(),
+            media_head: Vec::new(),
+            allowance: MessageAllowance::new(now),
+            asks: Asks::default(),
+            statistics: DialectStatistics::default(),
+        }
+    }
+
+    /// A text message came; its audio goes into the leg, if there is one already.
+    pub fn handle_text(
+        &mut self,
+        now: Instant,
+        text: &str,
+        leg: Option<&mut PcmLeg>,
+        _out: &mut Writer,
+    ) {
+        if self.asks.is_over() {
+            return;
+        }
+        if let Err(violation) = self.read(now, text, leg) {
+            self.asks.push(Ask::Close(violation));
+        }
+    }
+
+    /// A binary message came: the dialect has none.
+    pub fn handle_binary(
+        &mut self,
+        _now: Instant,
+        _bytes: &[u8],
+        _leg: Option<&mut PcmLeg>,
+        _out: &mut Writer,
+    ) {
+        let reason = "Media Streams have no binary messages";
+        let violation = Violation::new(ViolationKind::WrongFrameKind, Fault::Vendor, reason);
+        self.asks.push(Ask::Close(violation));
+    }
+
+    /// The socket ended. After `stop` that is as it should be.
+    pub fn handle_end(&mut self, end: SocketEnd) {
+        self.asks.push(end.hang_up(Fault::Vendor));
+    }
+
+    /// Our side has news. Twilio hears of a flush and of marks; digits reach it as tones in the audio.
+    pub fn handle_news(&mut self, news: News<'_>, out: &mut Writer) {
+        match news {
+            News::Ended { .. } => self.asks.end(),
+            News::Cleared => self.command("clear", None, out),
+            News::Mark { name } => self.command("mark", Some(MarkOut { name }), out),
+            News::Ringing | News::Answered | News::Digit { .. } => {}
+        }
+    }
+
+    /// The leg has news: none that Twilio would understand.
+    pub fn handle_leg_event(&mut self, _event: PcmEvent, _out: &mut Writer) {}
+
+    /// Sends 20 ms of audio.
+    pub fn write_frame(&mut self, _now: Instant, frame: &[u8], out: &mut Writer) {
+        if self.state != State::Streaming || self.listen_only {
+            return;
+        }
+        self.statistics.media_sent += 1;
+        let head = &self.media_head;
+        out.text(|buffer| {
+            buffer.extend_from_slice(head);
+            payload::encode(frame, buffer);
+            buffer.extend_from_slice(br#""}}"#);
+        });
+    }
+
+    /// What Twilio asks for.
+    pub fn poll_ask(&mut self) -> Option<Ask> {
+        self.asks.pop()
+    }
+
+    /// When [`TwilioSession::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline.filter(|_| !self.asks.is_over())
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.deadline = None;
+            let reason = "no start came in time";
+            let violation = Violation::new(ViolationKind::Timeout, Fault::Vendor, reason);
+            self.asks.push(Ask::Close(violation));
+        }
+    }
+
+    /// What was counted.
+    pub fn statistics(&self) -> DialectStatistics {
+        self.statistics
+    }
+
+    fn read(
+        &mut self,
+        now: Instant,
+        text: &str,
+        leg: Option<&mut PcmLeg>,
+    ) -> Result<(), Violation> {
+        self.allowance.take(now, Fault::Vendor)?;
+        let message: Message<'_> =
+            serde_json::from_str(text).map_err(|error| unreadable(&error, Fault::Vendor))?;
+        match message.event.as_ref() {
+            "media" => {
+                self.check_stream(&message)?;
+                self.handle_media(now, &required(message.media, "media")?, leg)
+            }
+            "connected" => self.handle_connected(),
+            "start" => {
+                let stream_sid = message.stream_sid;
+                self.handle_start(stream_sid, required(message.start, "start")?)
+            }
+            "dtmf" => {
+                self.check_stream(&message)?;
+                let dtmf = required(message.dtmf, "dtmf")?;
+                let digit =
+                    digit_of(&dtmf.digit).ok_or_else(|| malformed("dtmf.digit is no digit"))?;
+                let duration_ms = DIGIT_MS_DEFAULT;
+                self.asks.push(Ask::Digit { digit, duration_ms });
+                Ok(())
+            }
+            "mark" => {
+                self.check_stream(&message)?;
+                let name = required(message.mark, "mark")?.name.into_owned();
+                self.asks.push(Ask::MarkPlayed { name });
+                Ok(())
+            }
+            "stop" => {
+                self.check_stream(&message)?;
+                self.asks.push(Ask::HangUp {
+                    cause: Q850Cause::NORMAL,
+                    fault: None,
+                    text: "Twilio stopped the stream".to_owned(),
+                });
+                Ok(())
+            }
+            _ => Err(Violation::new(
+                ViolationKind::UnknownMessage,
+                Fault::Vendor,
+                "the event is none of Twilio's Media Streams",
+            )),
+        }
+    }
+
+    fn handle_connected(&mut self) -> Result<(), Violation> {
+        if self.state != State::WaitingForConnected {
+            return Err(out_of_order("connected came twice, or after start"));
+        }
+        self.state = State::WaitingForStart;
+        Ok(())
+    }
+
+    fn handle_start(
+        &mut self,
+        stream_sid: Option<Text<'_>>,
+        start: Start<'_>,
+    ) -> Result<(), Violation> {
+        match self.state {
+            State::WaitingForStart => {}
+            State::WaitingForConnected => return Err(out_of_order("start before connected")),
+            State::Streaming => return Err(out_of_order("a second start")),
+        }
+        let stream_sid = stream_sid.ok_or_else(|| malformed("start has no streamSid"))?;
+        for (prefix, sid, name) in [
+            ("MZ", &stream_sid.0, "streamSid"),
+            ("AC", &start.account_sid, "accountSid"),
+            ("CA", &start.call_sid, "callSid"),
+        ] {
+            if !is_sid(prefix, sid) {
+                let reason = format!("{name} is not {prefix} and 32 hex digits");
+                return Err(malformed(reason));
+            }
+        }
+        if start.stream_sid.is_some_and(|sid| sid.0 != stream_sid.0) {
+            return Err(wrong_stream());
+        }
+        if start.account_sid != self.account_sid {
+            let reason = "accountSid is not the tenant's account_sid";
+            let kind = ViolationKind::WrongAccount;
+            return Err(Violation::new(kind, Fault::Caller, reason));
+        }
+        self.encoding = encoding_of(&start.media_format)?;
+        let has_track = |name: &str| start.tracks.iter().any(|track| track.0 == name);
+        // `<Connect>` has the inbound track alone. A stream that forks the outbound track has no way back.
+        let forks_outbound = has_track(OUTBOUND);
+        self.track = match forks_outbound && !has_track(INBOUND) {
+            true => OUTBOUND,
+            false => INBOUND,
+        };
+        let parameters = Parameters(start.custom_parameters);
+        self.listen_only = forks_outbound || parameters.says_yes("listen_only");
+        self.stream_sid = stream_sid.0.into_owned();
+        self.media_head = format!(
+            r#"{{"event":"media","streamSid":"{}","media":{{"payload":""#,
+            self.stream_sid
+        )
+        .into_bytes();
+        self.state = State::Streaming;
+        self.deadline = None;
+        let call_sid = start.call_sid.into_owned();
+        let begin = parameters.begin(self.encoding, self.listen_only, call_sid)?;
+        self.asks.push(Ask::Begin(begin));
+        Ok(())
+    }
+
+    fn handle_media(
+        &mut self,
+        now: Instant,
+        media: &Media<'_>,
+        leg: Option<&mut PcmLeg>,
+    ) -> Result<(), Violation> {
+        let track = media.track.as_ref().map_or(self.track, |track| &track.0);
+        let leg = leg.filter(|_| track == self.track);
+        if leg.is_some() {
+            self.statistics.media_received += 1;
+        } else {
+            self.statistics.media_unused += 1;
+        }
+        let mut len = 0;
+        let mut leg = leg;
+        payload::decode(&media.payload, |bytes| {
+            len += bytes.len();
+            if let Some(leg) = &mut leg {
+                leg.handle_audio(now, bytes);
+            }
+        })
+        .map_err(|_| {
+            let reason = "media.payload is no base64";
+            Violation::new(ViolationKind::WrongBase64, Fault::Vendor, reason)
+        })?;
+        if track == self.track {
+            let missing = self.place.pass(media, self.encoding.ms_of_bytes(len));
+            let counted = &mut self.statistics.media_missing;
+            *counted = counted.saturating_add(missing);
+        }
+        Ok(())
+    }
+
+    fn check_stream(&self, message: &Message<'_>) -> Result<(), Violation> {
+        if self.state != State::Streaming {
+            return Err(out_of_order(format!("{} before start", message.event)));
+        }
+        match &message.stream_sid {
+            Some(sid) if sid.0 == self.stream_sid => Ok(()),
+            Some(_) => Err(wrong_stream()),
+            None => Err(malformed("the message has no streamSid")),
+        }
+    }
+
+    fn command(&mut self, event: &'static str, mark: Option<MarkOut<'_>>, out: &mut Writer) {
+        if self.state != State::Streaming || self.listen_only || self.asks.is_over() {
+            return;
+        }
+        let stream_sid = &self.stream_sid;
+        out.text(|buffer| {
+            append(
+                buffer,
+                &CommandOut {
+                    event,
+                    stream_sid,
+                    mark,
+                },
+            );
+        });
+    }
+}
+
+const INBOUND: &str = "inbound";
+const OUTBOUND: &str = "outbound";
+
+impl Place {
+    /// A message of `duration_ms` came: how many before it did not. Twilio numbers them; where only times are given, these
+    /// tell it.
+    fn pass(&mut self, media: &Media<'_>, duration_ms: u64) -> u64 {
+        let by_chunk = media.chunk.map(|chunk| {
+            let next = self.next_chunk.replace(chunk.0.saturating_add(1));
+            next.map_or(0, |next| chunk.0.saturating_sub(next))
+        });
+        let by_time = media.timestamp.map(|timestamp| {
+            let end = timestamp.0.saturating_add(duration_ms);
+            let next = self.next_timestamp_ms.replace(end);
+            let gap_ms = next.map_or(0, |next| timestamp.0.saturating_sub(next));
+            gap_ms / u64::from(FRAME_MS)
+        });
+        by_chunk.or(by_time).unwrap_or(0)
+    }
+}
+
+/// The `customParameters` of a start.
+struct Parameters(BTreeMap<String, String>);
+
+impl Parameters {
+    fn take(&mut self, name: &str, len_max: usize) -> Result<Option<String>, Violation> {
+        let Some(text) = self.0.remove(name).filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        if text.len() > len_max || text.chars().any(char::is_control) {
+            let reason = format!(
+                "customParameters.{name} is longer than {len_max} bytes, or has control characters"
+            );
+            return Err(Violation::new(
+                ViolationKind::TooLong,
+                Fault::Caller,
+                reason,
+            ));
+        }
+        Ok(Some(text))
+    }
+
+    fn says_yes(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|text| text == "true")
+    }
+
+    fn begin(
+        mut self,
+        encoding: Encoding,
+        listen_only: bool,
+        call_sid: String,
+    ) -> Result<Begin, Violation> {
+        let trunk_id = match self.take("trunk_id", PARTY_LEN_MAX)? {
+            None => None,
+            Some(id) => Some(id.parse().map_err(|error| {
+                let reason = format!("customParameters.trunk_id: {error}");
+                Violation::new(ViolationKind::Malformed, Fault::Caller, reason)
+            })?),
+        };
+        let token = self.take("token", TOKEN_LEN_MAX)?;
+        Ok(Begin {
+            to: self.take("to", PARTY_LEN_MAX)?,
+            trunk_id,
+            call_from: self.take("call_from", PARTY_LEN_MAX)?.unwrap_or_default(),
+            client_id: self.take("client_id", PARTY_LEN_MAX)?.unwrap_or_default(),
+            encoding,
+            listen_only,
+            token: token.map(|token| Secret::new(&token)),
+            vendor_call: Some(call_sid),
+        })
+    }
+}
+
+/// Twilio documents mu-law alone; the names for 16-bit samples are those that its `audioFormat` can plausibly have.
+fn encoding_of(format: &MediaFormat<'_>) -> Result<Encoding, Violation> {
+    let name = format.encoding.to_ascii_lowercase();
+    let name = name.strip_prefix("audio/").unwrap_or(&name);
+    let name = name.strip_prefix("x-").unwrap_or(name);
+    let hz = u32::try_from(format.sample_rate.0).unwrap_or(0);
+    let rate = SampleRate::from_hz(hz).filter(|rate| *rate != SampleRate::Hz48000);
+    let mono = format.channels.is_none_or(|channels| channels.0 == 1);
+    match (name, rate) {
+        ("mulaw" | "pcmu" | "basic", Some(SampleRate::Hz8000)) if mono => Ok(Encoding::Mulaw),
+        ("l16" | "linear16" | "pcm" | "pcm16" | "pcm_s16le", Some(rate)) if mono => {
+            Ok(Encoding::Linear16(rate))
+        }
+        _ => Err(Violation::new(
+            ViolationKind::WrongFormat,
+            Fault::Config,
+            "start.mediaFormat is neither audio/x-mulaw at 8000 Hz nor 16-bit mono at 8000, 16000 or 24000",
+        )),
+    }
+}
+
+fn required<T>(member: Option<T>, name: &str) -> Result<T, Violation> {
+    member.ok_or_else(|| malformed(format!("the message has no {name}")))
+}
+
+fn malformed(reason: impl Into<String>) -> Violation {
+    Violation::new(ViolationKind::Malformed, Fault::Vendor, reason)
+}
+
+fn out_of_order(reason: impl Into<String>) -> Violation {
+    Violation::new(ViolationKind::OutOfOrder, Fault::Vendor, reason)
+}
+
+fn wrong_stream() -> Violation {
+    let reason = "streamSid is another stream's";
+    Violation::new(ViolationKind::WrongStream, Fault::Vendor, reason)
+}

@@ -1,0 +1,342 @@
+//! One socket of the Vapi transport, from either end.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Instant;
+
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+use super::ended_reason::{cause_of, fault_of, reason_of};
+use crate::call::q850::Q850Cause;
+use crate::fault::Fault;
+use crate::pcm::{
+    Ask, Asks, Begin, DialectStatistics, Encoding, FRAME_BYTES_MAX, MessageAllowance, News,
+    PARTY_LEN_MAX, PcmEvent, PcmLeg, SocketEnd, Violation, unreadable,
+};
+use crate::websocket::Writer;
+
+/// The longest message, in bytes: Vapi repeats whole conversations.
+pub const MESSAGE_LEN_MAX: usize = 1024 * 1024;
+
+/// One socket of the Vapi transport.
+#[derive(Debug)]
+pub struct VapiSession {
+    role: Role,
+    encoding: Encoding,
+    /// What goes to the peer is silence.
+    customer_muted: bool,
+    /// What comes from the peer goes nowhere.
+    assistant_muted: bool,
+    allowance: MessageAllowance,
+    asks: Asks,
+    statistics: DialectStatistics,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// We dialled Vapi.
+    Client,
+    /// A relay dialled us.
+    Server,
+}
+
+impl VapiSession {
+    /// The gateway's end of a `websocketCallUrl`. The call is there already: it asks for none.
+    pub fn client(now: Instant, encoding: Encoding) -> Self {
+        Self::new(now, Role::Client, encoding)
+    }
+
+    /// A relay on a socket that was just upgraded, its token checked. It asks for its call at once: the transport has no
+    /// message that begins one.
+    pub fn server(now: Instant, encoding: Encoding) -> Self {
+        let mut session = Self::new(now, Role::Server, encoding);
+        session.asks.push(Ask::Begin(Begin {
+            to: None,
+            trunk_id: None,
+            call_from: String::new(),
+            client_id: String::new(),
+            encoding,
+            listen_only: false,
+            token: None,
+            vendor_call: None,
+        }));
+        session
+    }
+
+    fn new(now: Instant, role: Role, encoding: Encoding) -> Self {
+        Self {
+            role,
+            encoding,
+            customer_muted: false,
+            assistant_muted: false,
+            allowance: MessageAllowance::new(now),
+            asks: Asks::default(),
+            statistics: DialectStatistics::default(),
+        }
+    }
+
+    /// A text message came.
+    pub fn handle_text(
+        &mut self,
+        now: Instant,
+        text: &str,
+        leg: Option<&mut PcmLeg>,
+        _out: &mut Writer,
+    ) {
+        if self.asks.is_over() {
+            return;
+        }
+        if let Err(violation) = self.read(now, text, leg) {
+            self.asks.push(Ask::Close(violation));
+        }
+    }
+
+    /// Audio came; it goes into the leg, if there is one already.
+    pub fn handle_binary(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        leg: Option<&mut PcmLeg>,
+        _out: &mut Writer,
+    ) {
+        if self.asks.is_over() {
+            return;
+        }
+        if let Err(violation) = self.allowance.take(now, Fault::Vendor) {
+            self.asks.push(Ask::Close(violation));
+            return;
+        }
+        match leg.filter(|_| !self.assistant_muted) {
+            Some(leg) => {
+                self.statistics.media_received += 1;
+                leg.handle_audio(now, bytes);
+            }
+            None => self.statistics.media_unused += 1,
+        }
+    }
+
+    /// The socket ended.
+    pub fn handle_end(&mut self, end: SocketEnd) {
+        self.asks.push(end.hang_up(Fault::Vendor));
+    }
+
+    /// Our side has news.
+    pub fn handle_news(&mut self, news: News<'_>, out: &mut Writer) {
+        if self.asks.is_over() {
+            return;
+        }
+        let relay = self.role == Role::Server;
+        match news {
+            News::Ringing if relay => write(out, &Out::status("ringing")),
+            News::Answered if relay => write(out, &Out::status("in-progress")),
+            News::Cleared if relay => write(out, &Out::of_kind("user-interrupted")),
+            News::Ended { cause, .. } => {
+                if relay {
+                    let mut ended = Out::status("ended");
+                    ended.ended_reason = Some(reason_of(cause));
+                    write(out, &ended);
+                }
+                write(out, &Out::of_kind("end-call"));
+                self.asks.end();
+            }
+            _ => {}
+        }
+    }
+
+    /// The leg has news: after a barge-in the far end shall drop what it has not played either.
+    pub fn handle_leg_event(&mut self, event: PcmEvent, _out: &mut Writer) {
+        if let PcmEvent::BargeIn { .. } = event {
+            self.asks.push(Ask::Clear);
+        }
+    }
+
+    /// Sends 20 ms of audio.
+    pub fn write_frame(&mut self, _now: Instant, frame: &[u8], out: &mut Writer) {
+        if self.asks.is_over() {
+            return;
+        }
+        self.statistics.media_sent += 1;
+        if self.customer_muted {
+            // The clock goes on, so that the assistant hears that nobody speaks.
+            let silence = [self.encoding.silence(); FRAME_BYTES_MAX];
+            out.binary(&silence[..frame.len().min(FRAME_BYTES_MAX)]);
+        } else {
+            out.binary(frame);
+        }
+    }
+
+    /// What the peer asks for.
+    pub fn poll_ask(&mut self) -> Option<Ask> {
+        self.asks.pop()
+    }
+
+    /// When [`VapiSession::handle_timeout`] wants to be called: never, nothing has to begin.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, _now: Instant) {}
+
+    /// What was counted.
+    pub fn statistics(&self) -> DialectStatistics {
+        self.statistics
+    }
+
+    fn read(
+        &mut self,
+        now: Instant,
+        text: &str,
+        leg: Option<&mut PcmLeg>,
+    ) -> Result<(), Violation> {
+        self.allowance.take(now, Fault::Vendor)?;
+        let message: Message<'_> =
+            serde_json::from_str(text).map_err(|error| unreadable(&error, Fault::Vendor))?;
+        match message.kind.as_ref() {
+            "end-call" | "hangup" => self.hang_up(Q850Cause::NORMAL, None, "the peer hung up"),
+            "status-update" if message.status.is("ended") => {
+                let reason = message.ended_reason.0.unwrap_or_default();
+                let cause = cause_of(&reason);
+                self.hang_up(cause, fault_of(cause), &reason);
+            }
+            "user-interrupted" => {
+                if let Some(leg) = leg {
+                    leg.handle_clear(now);
+                }
+                self.asks.push(Ask::Clear);
+            }
+            "control" => match message.control.0.as_deref() {
+                Some("mute-customer") => self.customer_muted = true,
+                Some("unmute-customer") => self.customer_muted = false,
+                Some("mute-assistant") => self.assistant_muted = true,
+                Some("unmute-assistant") => self.assistant_muted = false,
+                _ => self.statistics.ignored += 1,
+            },
+            _ => self.statistics.ignored += 1,
+        }
+        Ok(())
+    }
+
+    fn hang_up(&mut self, cause: Q850Cause, fault: Option<Fault>, reason: &str) {
+        let mut text: String = reason.chars().filter(|char| !char.is_control()).collect();
+        while text.len() > PARTY_LEN_MAX {
+            text.pop();
+        }
+        self.asks.push(Ask::HangUp { cause, fault, text });
+    }
+}
+
+/// The members of a message that mean something to us.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Message<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    status: Word<'a>,
+    #[serde(borrow, default)]
+    ended_reason: Word<'a>,
+    #[serde(borrow, default)]
+    control: Word<'a>,
+}
+
+/// A text, or nothing where a message that we do not know has something else of the same name.
+#[derive(Default)]
+struct Word<'a>(Option<Cow<'a, str>>);
+
+impl Word<'_> {
+    fn is(&self, word: &str) -> bool {
+        self.0.as_deref() == Some(word)
+    }
+}
+
+impl<'a, 'de: 'a> Deserialize<'de> for Word<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WordVisitor)
+    }
+}
+
+struct WordVisitor;
+
+impl<'de> Visitor<'de> for WordVisitor {
+    type Value = Word<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Word(Some(Cow::Borrowed(text))))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Word(Some(Cow::Owned(text.to_owned()))))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Word(None))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Word(None))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Word(None))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Word(None))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Word(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        while members.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Word(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Word(None))
+    }
+}
+
+/// A message of ours.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Out {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_reason: Option<&'static str>,
+}
+
+impl Out {
+    fn of_kind(kind: &'static str) -> Self {
+        Self {
+            kind,
+            status: None,
+            ended_reason: None,
+        }
+    }
+
+    fn status(status: &'static str) -> Self {
+        Self {
+            status: Some(status),
+            ..Self::of_kind("status-update")
+        }
+    }
+}
+
+fn write(out: &mut Writer, message: &Out) {
+    out.text(|buffer| {
+        // Nothing but texts, into a vector.
+        let _never_fails = serde_json::to_writer(buffer, message);
+    });
+}
