@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::fault::Fault;
+
 /// A number that goes up, or up and down. Written by one thread, read by any.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicU64);
@@ -185,6 +187,30 @@ impl<const N: usize> ByReason<N> {
     }
 }
 
+/// Kinds of violations that there is room for.
+pub const PCM_VIOLATIONS_MAX: usize = 24;
+
+/// Frames of 20 ms on WebSockets that carry audio. "Received" is what comes from them, "sent" what goes to them.
+#[derive(Debug, Default)]
+pub struct PcmMetrics {
+    /// Frames that went on whole.
+    pub frames_received: Gauge,
+    /// The same.
+    pub frames_sent: Gauge,
+    /// Frames that were made up because nothing came in time.
+    pub concealed_received: Gauge,
+    /// The same.
+    pub concealed_sent: Gauge,
+    /// Frames that were dropped: too much, too late, or to end a delay.
+    pub dropped_received: Gauge,
+    /// The same.
+    pub dropped_sent: Gauge,
+    /// Frames that a peer that does not read was not sent.
+    pub unsent: Gauge,
+    /// Times that a caller's speech cut an agent off.
+    pub barge_ins: Gauge,
+}
+
 /// What one shard counts.
 #[derive(Debug, Default)]
 pub struct ShardMetrics {
@@ -200,6 +226,12 @@ pub struct ShardMetrics {
     pub handshakes_pending: Gauge,
     /// WebRTC peers that exist now.
     pub peers: Gauge,
+    /// WebSockets that carry audio, open now.
+    pub pcm_sockets: Gauge,
+    /// What their legs carried.
+    pub pcm: PcmMetrics,
+    /// How their peers broke the rules of their dialect, by fault and kind; use [`ShardMetrics::pcm_violated`].
+    pub pcm_violations: [ByReason<PCM_VIOLATIONS_MAX>; 2],
     /// Trunk media ports in use now.
     pub media_ports: Gauge,
     /// Occupied entries over all slabs of the shard.
@@ -269,6 +301,13 @@ impl ShardMetrics {
     /// Counts a refusal by load.
     pub fn refused_by_load(&self, at: LoadRefusal) {
         self.load_refusals.at(at as usize).increment();
+    }
+
+    /// Counts a broken rule of a dialect: `kind` is its number, an agent's or else the vendor's.
+    pub fn pcm_violated(&self, fault: Fault, kind: usize) {
+        self.pcm_violations[usize::from(fault == Fault::Agent)]
+            .at(kind)
+            .increment();
     }
 
     /// Counts a refused connection.

@@ -10,6 +10,7 @@ use codecs::simd::Simd;
 use super::links::LinkMetrics;
 use super::state::ControlState;
 use crate::metrics::{ConnectionRefusal, DropReason, LoadRefusal, ProcessState, ShardMetrics};
+use crate::pcm::ViolationKind;
 use crate::trunk::sip::trunk_line::TrunkHealth;
 
 /// All that is shown at once.
@@ -200,6 +201,24 @@ const SHARD_FIGURES: &[ShardFigure] = &[
     ("peers", Kind::Gauge, "WebRTC peers that exist now.", |s| {
         s.metrics.peers.value()
     }),
+    (
+        "pcm_sockets",
+        Kind::Gauge,
+        "WebSockets that carry audio, open now.",
+        |s| s.metrics.pcm_sockets.value(),
+    ),
+    (
+        "pcm_frames_unsent_total",
+        Kind::Counter,
+        "20 ms frames that a peer that does not read was not sent.",
+        |s| s.metrics.pcm.unsent.value(),
+    ),
+    (
+        "pcm_barge_ins_total",
+        Kind::Counter,
+        "Times that a caller's speech cut an agent off.",
+        |s| s.metrics.pcm.barge_ins.value(),
+    ),
     (
         "media_ports",
         Kind::Gauge,
@@ -423,6 +442,36 @@ fn render_shards(page: &mut Page, shards: &[ShardSource<'_>]) {
             page.sample(name, &labels, count);
         }
     }
+    for (name, help, counters) in PCM_FAMILIES {
+        page.family(name, Kind::Counter, help);
+        for (index, shard) in shards.iter().enumerate() {
+            for (direction, count) in ["received", "sent"].iter().zip(counters(shard.metrics)) {
+                let labels: [Label<'_>; 2] = [("shard", &index), ("direction", direction)];
+                page.sample(name, &labels, count);
+            }
+        }
+    }
+    let name = "pcm_violations_total";
+    page.family(
+        name,
+        Kind::Counter,
+        "Broken rules for which a WebSocket of audio was closed, by fault and kind.",
+    );
+    for (index, shard) in shards.iter().enumerate() {
+        for (fault, counts) in ["vendor", "agent"]
+            .iter()
+            .zip(&shard.metrics.pcm_violations)
+        {
+            for kind in ViolationKind::ALL {
+                let labels: [Label<'_>; 3] = [
+                    ("shard", &index),
+                    ("fault", fault),
+                    ("kind", &kind.as_str()),
+                ];
+                page.sample(name, &labels, counts.at(*kind as usize).value());
+            }
+        }
+    }
     let name = "connections_refused_total";
     page.family(
         name,
@@ -437,6 +486,40 @@ fn render_shards(page: &mut Page, shards: &[ShardSource<'_>]) {
         }
     }
 }
+
+/// What became of audio on WebSockets, first of what came from them, then of what went to them.
+type PcmFamily = (&'static str, &'static str, fn(&ShardMetrics) -> [u64; 2]);
+
+const PCM_FAMILIES: [PcmFamily; 3] = [
+    (
+        "pcm_frames_total",
+        "20 ms frames of WebSockets of audio that went on whole.",
+        |metrics| {
+            [
+                metrics.pcm.frames_received.value(),
+                metrics.pcm.frames_sent.value(),
+            ]
+        },
+    ),
+    (
+        "pcm_frames_concealed_total",
+        "20 ms frames of WebSockets of audio that were made up because nothing came in time.",
+        |metrics| {
+            let pcm = &metrics.pcm;
+            [pcm.concealed_received.value(), pcm.concealed_sent.value()]
+        },
+    ),
+    (
+        "pcm_frames_dropped_total",
+        "Times that audio of WebSockets was dropped: too much at once, too late, or to end a delay.",
+        |metrics| {
+            [
+                metrics.pcm.dropped_received.value(),
+                metrics.pcm.dropped_sent.value(),
+            ]
+        },
+    ),
+];
 
 fn render_control(page: &mut Page, sources: &Sources<'_>) {
     let control = sources.control;

@@ -30,7 +30,7 @@ use crate::metrics::ConnectionRefusal;
 use crate::settings::Settings;
 
 /// How long an answer may take to leave.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How long a caller that is refused in the middle of what it sends may pause before the socket is closed on it.
 const LINGER_IDLE: Duration = Duration::from_millis(250);
 /// The most that is read of what it sends.

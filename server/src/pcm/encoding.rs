@@ -109,8 +109,7 @@ impl Encoding {
         if let Self::Linear16(_) = self {
             let (samples, _odd_byte) = bytes.as_chunks_mut::<2>();
             for sample in samples {
-                // Not `swap`: this becomes vector instructions.
-                *sample = u16::from_ne_bytes(*sample).swap_bytes().to_ne_bytes();
+                sample.swap(0, 1);
             }
         }
     }

@@ -6,11 +6,13 @@
 use codecs::opus;
 
 use super::calls::Call;
+use super::pcm_socket::PcmKey;
 use super::{CallKey, Switch};
 use crate::bridge::{Plan, StreamFormat};
 use crate::call::mos::{Impairment, Path, Section};
 use crate::call::{CallAccount, DirectionAccount, LegAccount, SetUpTimes};
 use crate::id::LegId;
+use crate::pcm::PcmLeg;
 use crate::rtp::LegStatistics;
 use crate::vendors::browser::{CallStats, LegStats};
 
@@ -123,12 +125,25 @@ impl Switch {
             statistics,
             fec_recovers: fec_recovers(id),
         };
+        let of_pcm = |key: PcmKey| {
+            let leg = self.pcm.leg(key)?;
+            let format = leg.config().encoding.leg_format();
+            Some((format.sink, pcm_statistics(leg)))
+        };
+        let vendor_pcm = self
+            .session_of(&call.vendor)
+            .and_then(|session| session.pcm);
+        let vendor = match vendor_pcm {
+            Some(pcm) => of_pcm(pcm),
+            None => peer.map(|peer| (peer.format(), peer.statistics())),
+        };
+        let trunk = match call.trunk.pcm() {
+            Some(pcm) => of_pcm(pcm),
+            None => call.trunk.statistics(),
+        };
         Some(Legs {
-            vendor: peer.map(|peer| leg(LegId::VENDOR, peer.format(), peer.statistics())),
-            trunk: call
-                .trunk
-                .statistics()
-                .map(|(format, statistics)| leg(LegId::TRUNK, format, statistics)),
+            vendor: vendor.map(|(format, statistics)| leg(LegId::VENDOR, format, statistics)),
+            trunk: trunk.map(|(format, statistics)| leg(LegId::TRUNK, format, statistics)),
             transcoded,
         })
     }
@@ -159,6 +174,21 @@ impl Legs {
             packetisation_ms: to.format.ptime_ms.into(),
         };
         Some(path.mos())
+    }
+}
+
+/// What a leg on a WebSocket would be as RTP: a packet is a frame of 20 ms, lost is what had to be made up.
+fn pcm_statistics(leg: &PcmLeg) -> LegStatistics {
+    let statistics = leg.statistics();
+    let frame_bytes = leg.config().encoding.frame_bytes() as u64;
+    let (from, to) = (statistics.from_socket, statistics.to_socket);
+    LegStatistics {
+        packets_sent: to.frames + to.concealed,
+        packets_received: from.frames,
+        packets_lost: from.concealed,
+        bytes_sent: (to.frames + to.concealed) * frame_bytes,
+        bytes_received: from.frames * frame_bytes,
+        ..LegStatistics::default()
     }
 }
 

@@ -22,9 +22,12 @@ use crate::rtp::{RtpTimestamp, SequenceNumber};
 impl Switch {
     /// The trunk leg has media, or other media than before: the bridge follows.
     pub(super) fn trunk_media(&mut self, now: Instant, key: CallKey, media: TrunkMedia) {
-        let set = match self.calls.get_mut(key.0) {
-            Some(call) => call.trunk.set_media(now, media),
-            None => return,
+        let set = match media {
+            TrunkMedia::Socket(live) => self.attach_trunk_socket(now, key, *live),
+            media => match self.calls.get_mut(key.0) {
+                Some(call) => call.trunk.set_media(now, media),
+                None => return,
+            },
         };
         if let Err(refusal) = set {
             return self.end_call(now, key, HangUp::from(&refusal));
@@ -77,7 +80,10 @@ impl Switch {
         let towards_vendor = DirectionOptions {
             reorder_wait: Duration::from_millis(call.trunk.config.reorder_wait_ms.into()),
             force_transcode: false,
-            tones_to_sink: DigitTones::Never,
+            tones_to_sink: match self.hears_tones(call.vendor.session()) {
+                true => DigitTones::Always,
+                false => DigitTones::Never,
+            },
             tones_from_source: call.trunk.digit_tones(),
             initial_sequence_number: peer.map_or(random.0, |peer| peer.first_sequence_number()),
             initial_timestamp: peer.map_or(random.1, |peer| peer.first_timestamp()),
@@ -160,6 +166,10 @@ impl Switch {
         match vendor {
             VendorSide::Session(key) => {
                 let session = self.sessions.get(key.0)?;
+                if let Some(pcm) = session.pcm {
+                    let config = self.pcm.leg(pcm)?.config();
+                    return Some(Some(config.encoding.leg_format()));
+                }
                 let peer = session.peer.as_ref().filter(|_| session.connected)?;
                 Some(Some(peer.format().into()))
             }
@@ -293,6 +303,12 @@ impl Switch {
         let Some(call) = self.calls.get_mut(key.0) else {
             return Ok(());
         };
+        if let Some(pcm) = call.trunk.pcm() {
+            for digit in digits.chars() {
+                self.tell_pcm_digit(pcm, digit, duration_ms);
+            }
+            return Ok(());
+        }
         if call.trunk.signals_digits() {
             let message = ToControl::TrunkDigits {
                 call_sid: call.machine.identity().call_sid,

@@ -9,7 +9,7 @@ use std::time::Instant;
 use shards::ring::Reservation;
 use tracing::info;
 
-use super::calls::{Acceptance, Call, HangUp, INTERNAL_ERROR};
+use super::calls::{Acceptance, Call, HangUp, INTERNAL_ERROR, Parties};
 use super::mailbox::SessionEvent;
 use super::sessions::DialRequest;
 use super::vendor_side::VendorSide;
@@ -32,6 +32,8 @@ pub(super) struct PreparedCall {
     request: DialRequest,
     slots: EventSlots,
     asked: Instant,
+    /// [`super::sessions::Session::serial`] of the session that asks.
+    session_serial: u64,
     /// Known before the desk is asked.
     pub(super) refused: Option<Refusal>,
 }
@@ -65,6 +67,8 @@ impl Switch {
             ));
         }
         let tenant = Arc::clone(&session.tenant);
+        let vendor = session.vendor;
+        let session_serial = session.serial;
         // The dialect lets a page dial only if it knows of no call: one that came meanwhile has not reached it.
         let unheard = session.call.filter(|call| {
             let call = self.calls.get(call.0);
@@ -85,7 +89,8 @@ impl Switch {
             let refusal = Refusal::new(RefusalCode::Overload, Fault::Us, "the event ring is full");
             return Err(refusal.with_cause(Q850Cause::CONGESTION));
         };
-        let (trunk, trunk_id, to, mut refused) = match self.choose_trunk(&tenant, &request) {
+        let (trunk, trunk_id, to, mut refused) = match self.choose_trunk(&tenant, vendor, &request)
+        {
             Ok((trunk, to)) => (Some(Arc::clone(&trunk)), trunk.trunk_id.clone(), to, None),
             Err((trunk_id, refusal)) => (None, trunk_id, String::new(), Some(refusal)),
         };
@@ -107,6 +112,7 @@ impl Switch {
             request,
             slots,
             asked: Instant::now(),
+            session_serial,
             refused,
         })
     }
@@ -155,9 +161,11 @@ impl Switch {
             request,
             slots,
             asked,
+            session_serial,
             refused: _,
         } = prepared;
-        let Some(session) = self.sessions.get(key.0) else {
+        let session = self.sessions.get(key.0);
+        let Some(session) = session.filter(|session| session.serial == session_serial) else {
             // The caller left while the desk was asked: nobody heard of this call.
             self.to_control.release(slots.create);
             self.to_control.release(slots.answer);
@@ -211,6 +219,10 @@ impl Switch {
         let vendor = VendorSide::Session(key);
         let mut call = Call::new(now, machine, vendor, side, slots.answer, slots.end);
         call.stages.admitted_in = Some(now.saturating_duration_since(asked));
+        call.parties = Parties {
+            from: request.call_from.clone(),
+            to: to.clone(),
+        };
         let call = CallKey(self.calls.insert(call));
         self.reserve_timers();
         self.register_trunk_sockets(call);

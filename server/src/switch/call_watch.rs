@@ -7,6 +7,7 @@ use codecs::opus::Conditions;
 
 use super::calls::{Call, HangUp};
 use super::mailbox::SessionEvent;
+use super::pcm_sockets::count_pcm;
 use super::{CallKey, Switch};
 use crate::bridge::DirectionStatistics;
 use crate::call::q850::Q850Cause;
@@ -23,6 +24,11 @@ impl Switch {
         if let Some(call) = self.calls.get_mut(key.0) {
             count_bridge(&self.metrics, call);
         }
+        for pcm in self.pcm_of_call(key).into_iter().flatten() {
+            if let Some(socket) = self.pcm.get_mut(pcm) {
+                count_pcm(&self.metrics, socket);
+            }
+        }
     }
 
     /// `no_media_timeout_s`, by leg; a leg that is on hold or does not send is not asked, and before the answer none.
@@ -37,9 +43,12 @@ impl Switch {
         let peer = self
             .session_of(&call.vendor)
             .and_then(|session| session.peer.as_ref());
+        let pcm = self.session_of(&call.vendor);
+        // An agent may keep silent; who called us over a WebSocket sends all the time, if only pongs.
+        let pcm = pcm.and_then(|session| self.pcm.get(session.pcm?));
         let vendor_silent = peer.is_some_and(|peer| {
             peer.direction().receives() && silent(peer.last_media_at().unwrap_or(flows_since))
-        });
+        }) || pcm.is_some_and(|socket| silent(socket.last_heard()));
         let (leg, fault) = if vendor_silent {
             ("vendor", Fault::Caller)
         } else if call.trunk.last_media_at().is_some_and(silent) {

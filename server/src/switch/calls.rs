@@ -84,6 +84,7 @@ impl From<&Refusal> for HangUp {
 /// One live call.
 pub(super) struct Call {
     pub(super) machine: CallMachine,
+    pub(super) parties: Parties,
     pub(super) vendor: VendorSide,
     pub(super) trunk: TrunkSide,
     /// Built when both legs have their media.
@@ -107,6 +108,13 @@ pub(super) struct Call {
     next_check: Instant,
     pub(super) checks: u32,
     alarm: Alarm,
+}
+
+/// Who calls whom, as they were named.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Parties {
+    pub(super) from: String,
+    pub(super) to: String,
 }
 
 /// The ways in which a page holds its call. They are apart: an offer that restarts ICE takes back no hold that was asked for.
@@ -170,8 +178,7 @@ impl Switch {
                 self.follow_trunk_hold(now, key);
             }
             TrunkProgress::Digit { digit, duration_ms } => {
-                let session = call.vendor.session();
-                self.tell(session, SessionEvent::Digit { digit, duration_ms });
+                self.digit_to_vendor(now, key, digit, duration_ms);
             }
             TrunkProgress::Failed(refusal) => {
                 call.trunk.ended = true;
@@ -214,6 +221,10 @@ impl Switch {
         });
         if let Err(panicked) = guard::catch(|| self.release_trunk_side(now, &mut call.trunk)) {
             self.count_panic(&panicked.message, "closing a trunk leg");
+        }
+
+        if let Some(pcm) = call.trunk.pcm() {
+            self.close_pcm_trunk(now, pcm, hang_up.cause, &hang_up.text);
         }
 
         let (cause, text) = (hang_up.cause, hang_up.text.clone());
@@ -351,6 +362,7 @@ impl Call {
     ) -> Self {
         Self {
             machine,
+            parties: Parties::default(),
             vendor,
             trunk,
             bridge: None,

@@ -9,6 +9,7 @@ use tracing::error;
 
 use super::calls::{HangUp, INTERNAL_ERROR};
 use super::mailbox::SessionEvent;
+use super::pcm_socket::PcmOwner;
 use super::{CallKey, SessionKey, Switch, SwitchHandle, Timer};
 use crate::call::q850::Q850Cause;
 use crate::fault::{Fault, Refusal, RefusalCode};
@@ -80,6 +81,9 @@ impl Switch {
         self.count_panic(message, "the media path; its call ends");
         self.checked_on = None;
         let (session, call) = self.owners_of(whose);
+        if let Timer::Pcm(key) = whose {
+            self.forget_pcm_socket(key);
+        }
         if let Some(call) = call {
             self.end_call(now, call, HangUp::internal_error());
         }
@@ -88,6 +92,13 @@ impl Switch {
                 self.tell(Some(session), SessionEvent::Failed(internal_error()));
             }
             self.drop_peer(session);
+        }
+    }
+
+    /// Does something for one session, call or socket; a panic in it ends that call.
+    pub(super) fn guarded(&mut self, now: Instant, whose: Timer, work: impl FnOnce(&mut Self)) {
+        if let Err(panicked) = guard::catch(|| work(self)) {
+            self.after_panic(now, whose, &panicked.message);
         }
     }
 
@@ -106,6 +117,11 @@ impl Switch {
                 let call = self.calls.get(key.0);
                 (call.and_then(|call| call.vendor.session()), Some(key))
             }
+            Timer::Pcm(key) => match self.pcm.get(key).map(|socket| socket.owner) {
+                Some(PcmOwner::Session(session)) => self.owners_of(Timer::Session(session)),
+                Some(PcmOwner::Trunk(call)) => self.owners_of(Timer::Call(call)),
+                Some(PcmOwner::Nobody) | None => (None, None),
+            },
         }
     }
 
@@ -123,6 +139,7 @@ impl Switch {
         self.calls_by_sid.clear();
         self.calls.clear();
         self.trunk_ports.release_all();
+        self.drop_pcm_sockets();
         for key in self.session_keys() {
             self.drop_peer(key);
         }

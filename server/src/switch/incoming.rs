@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use tracing::info;
 
-use super::calls::{Acceptance, Call, HangUp};
+use super::calls::{Acceptance, Call, HangUp, Parties};
 use super::mailbox::SessionEvent;
 use super::trunk_media::TrunkSide;
 use super::vendor_side::{Player, VendorSide};
 use super::{CallKey, SessionKey, Switch, SwitchHandle, unix_now};
 use crate::call::q850::Q850Cause;
-use crate::call::rings::{IncomingCall, IncomingTarget, SessionAddress, ToControl};
+use crate::call::rings::{IncomingCall, IncomingTarget, SessionAddress, ToControl, VendorDial};
 use crate::call::{CallAccount, CallIdentity, CallMachine, HangupReason};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::id::CallSid;
@@ -79,9 +79,10 @@ impl Switch {
             return self.wait_again(&call.target);
         };
         let sides = self.incoming_sides(&call);
+        let tenant_id = call.tenant_id;
         let identity = CallIdentity {
             call_sid,
-            tenant_id: call.tenant_id,
+            tenant_id: tenant_id.clone(),
             trunk_id: call.trunk_id,
             client_id: String::new(),
         };
@@ -109,16 +110,35 @@ impl Switch {
         info!(%call_sid, tenant_id = %machine.identity().tenant_id, shard = self.shard.0,
             trunk_id = %machine.identity().trunk_id, "incoming call created");
         let session = vendor.session();
+        let page = session.filter(|_| matches!(call.target, IncomingTarget::Session(_)));
         let mut new = Call::new(now, machine, vendor, trunk, slots.answer, slots.end);
-        new.acceptance = match session {
+        new.parties = Parties {
+            from: call.from.clone(),
+            to: call.to.clone(),
+        };
+        new.acceptance = match page {
             Some(_) => Acceptance::Waiting,
+            // An agent is dialled first: what is not connected is not answered.
             None => Acceptance::Accepted,
         };
         let key = CallKey(self.calls.insert(new));
         self.reserve_timers();
         self.register_trunk_sockets(key);
         self.calls_by_sid.insert(call_sid, key);
-        if let Some(session) = session {
+        if let IncomingTarget::Agent(target) = &call.target {
+            if let Some(session) = session.and_then(|session| self.sessions.get_mut(session.0)) {
+                session.call = Some(key);
+            }
+            self.to_control
+                .tell(ToControl::VendorDial(Box::new(VendorDial {
+                    call_sid,
+                    tenant_id: tenant_id.clone(),
+                    to: target.clone(),
+                    from: call.from.clone(),
+                    to_number: call.to.clone(),
+                })));
+        }
+        if let Some(session) = page {
             self.engage(session);
             if let Some(session) = self.sessions.get_mut(session.0) {
                 session.call = Some(key);
@@ -150,13 +170,19 @@ impl Switch {
             VendorSide::Player(Box::new(Player::new(announcement, is_early, then)))
         };
         let vendor = match &call.target {
+            IncomingTarget::Agent(dials) => {
+                let tenants = &self.settings.config.tenants;
+                let tenant = tenants.get(&call.tenant_id).cloned().ok_or_else(|| {
+                    let message = format!("there is no tenant {} any more", call.tenant_id);
+                    Refusal::new(RefusalCode::NotFound, Fault::Config, message)
+                })?;
+                // Last, as nothing may fail once there is a session.
+                let side = self.new_trunk_side(&trunk)?;
+                let session = self.insert_dialled_session(tenant, dials.clone());
+                return Ok((VendorSide::Session(session), side));
+            }
             IncomingTarget::Session(address) => {
                 VendorSide::Session(self.waiting_session(*address)?)
-            }
-            IncomingTarget::Agent(_) => {
-                let message = "this version has no call taken by an agent";
-                return Err(Refusal::new(RefusalCode::NotFound, Fault::Us, message)
-                    .with_cause(Q850Cause::BEARER_NOT_IMPLEMENTED));
             }
             IncomingTarget::Echo(codec) => VendorSide::Echo(*codec),
             IncomingTarget::Play(announcement) => {

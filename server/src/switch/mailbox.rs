@@ -3,8 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use super::SessionKey;
 use crate::call::CallEvent;
 use crate::call::q850::Q850Cause;
 use crate::fault::Refusal;
@@ -56,15 +58,36 @@ pub enum SessionEvent {
     Stop,
 }
 
-/// The queue. Shared by `Rc` between the switch (writes) and one session task (reads).
+/// Sessions without a task, in the order in which something was put into their mailboxes: the media loop delivers it.
+#[derive(Default)]
+pub struct ToldSessions(RefCell<VecDeque<SessionKey>>);
+
+impl ToldSessions {
+    /// The next session that has something to hear.
+    pub fn take(&self) -> Option<SessionKey> {
+        self.0.borrow_mut().pop_front()
+    }
+}
+
+/// The queue. Shared by `Rc` between the switch (writes) and one session task (reads), or read by the media loop itself.
 #[derive(Default)]
 pub struct Mailbox {
     queue: RefCell<VecDeque<SessionEvent>>,
     reader: Cell<Option<Waker>>,
     overflowed: Cell<bool>,
+    /// Who delivers, where no task reads.
+    delivery: Option<(SessionKey, Rc<ToldSessions>)>,
 }
 
 impl Mailbox {
+    /// The mailbox of a session without a task.
+    pub fn delivered(key: SessionKey, told: Rc<ToldSessions>) -> Self {
+        Self {
+            delivery: Some((key, told)),
+            ..Self::default()
+        }
+    }
+
     /// Puts `event` last. Statistics give way when the queue is half full; when it is full the session is marked as a
     /// slow reader and [`Mailbox::receive`] ends.
     pub fn put(&self, event: SessionEvent) {
@@ -79,6 +102,9 @@ impl Mailbox {
             queue.push_back(event);
         }
         drop(queue);
+        if let Some((key, told)) = &self.delivery {
+            told.0.borrow_mut().push_back(*key);
+        }
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }

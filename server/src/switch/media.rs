@@ -11,6 +11,7 @@ use tracing::debug;
 use super::demux::{Demux, Found};
 use super::mailbox::SessionEvent;
 use super::media_path::{DigitFor, MediaPath, PathEnd, Wire};
+use super::pcm_socket::PcmKey;
 use super::trunk_media::{MediaSockets, TrunkLeg, TrunkPort};
 use super::vendor_side::VendorSide;
 use super::webrtc_port::WebRtcPort;
@@ -119,10 +120,16 @@ impl Switch {
         while let Some(digit) = self.pump_to_digit(now, key) {
             self.tell_digit(key, digit);
         }
+        // What lies in their legs now may be due before anything else of theirs.
+        for pcm in self.pcm_of_call(key).into_iter().flatten() {
+            self.arm_pcm(pcm);
+        }
     }
 
     fn pump_to_digit(&mut self, now: Instant, key: CallKey) -> Option<DigitFor> {
+        let [vendor_pcm, trunk_pcm] = self.pcm_of_call(key);
         let call = self.calls.get_mut(key.0)?;
+        let (pcm_vendor, pcm_trunk) = self.pcm.path_ends(vendor_pcm, trunk_pcm);
         let vendor = match &call.vendor {
             VendorSide::Session(session) => {
                 let session = self.sessions.get_mut(session.0);
@@ -132,7 +139,9 @@ impl Switch {
             VendorSide::Echo(_) => PathEnd::Echo,
             VendorSide::Player(_) => PathEnd::None,
         };
+        let vendor = pcm_vendor.unwrap_or(vendor);
         let (trunk, sockets) = call.trunk.path_end();
+        let trunk = pcm_trunk.unwrap_or(trunk);
         let mut wire = SocketWire {
             demux: &self.demux,
             port: &mut self.port,
@@ -152,6 +161,15 @@ impl Switch {
         digit
     }
 
+    /// The sockets of audio at a call's ends, the vendor's first.
+    pub(super) fn pcm_of_call(&self, key: CallKey) -> [Option<PcmKey>; 2] {
+        let Some(call) = self.calls.get(key.0).filter(|_| !self.pcm.is_empty()) else {
+            return [None, None];
+        };
+        let vendor = self.session_of(&call.vendor);
+        [vendor.and_then(|session| session.pcm), call.trunk.pcm()]
+    }
+
     /// The far end hears the caller's digits as RFC 4733 events or as tones, unless the trunk wants them by signalling.
     fn tell_digit(&mut self, key: CallKey, digit: DigitFor) {
         let Some(call) = self.calls.get(key.0) else {
@@ -164,7 +182,12 @@ impl Switch {
         } = digit;
         if leg == LegId::VENDOR {
             let session = call.vendor.session();
-            self.tell(session, SessionEvent::Digit { digit, duration_ms });
+            // Where digits are tones the bridge has made them.
+            if !self.hears_tones(session) {
+                self.tell(session, SessionEvent::Digit { digit, duration_ms });
+            }
+        } else if let Some(pcm) = call.trunk.pcm() {
+            self.tell_pcm_digit(pcm, digit, duration_ms);
         } else if call.trunk.signals_digits() {
             self.to_control.tell(ToControl::TrunkDigits {
                 call_sid: call.machine.identity().call_sid,

@@ -10,6 +10,7 @@ use super::DATAGRAM_BYTES_MAX;
 use crate::bridge::{Bridge, Output, PAYLOAD_LEN_MAX};
 use crate::id::LegId;
 use crate::metrics::DropReason;
+use crate::pcm::PcmLeg;
 use crate::rtp::{MediaPacket, Ssrc};
 use crate::trunk::RtpLeg;
 use crate::webrtc::Peer;
@@ -20,7 +21,7 @@ pub(super) const ECHO_SSRC: Ssrc = Ssrc(0xec40);
 /// What every packet of a shard is written into on its way.
 #[derive(Debug)]
 pub struct PacketBuffers {
-    payload: Box<[u8]>,
+    pub(super) payload: Box<[u8]>,
     pub(super) datagram: Box<[u8]>,
 }
 
@@ -39,6 +40,8 @@ pub enum PathEnd<'a> {
     Peer(&'a mut Peer),
     /// A far end that speaks RTP.
     Rtp(&'a mut RtpLeg),
+    /// A peer with a WebSocket of audio: its leg's clock sends.
+    Pcm(&'a mut PcmLeg),
     /// What it is sent comes back.
     Echo,
     /// Nothing leaves here: a recording, or a leg without media yet.
@@ -150,6 +153,7 @@ impl PathEnd<'_> {
                     None => wire.dropped(DropReason::Oversized),
                 }
             }
+            Self::Pcm(leg) => leg.handle_packet(now, packet),
             Self::Echo | Self::None => {}
         }
     }

@@ -4,6 +4,8 @@
 //! * `media` is a packet's way: socket -> WebRTC peer -> bridge -> trunk leg -> socket, and back; [`media_path`] what of it
 //!   needs no socket.
 //! * `calls` is a call's life: dial or incoming, answer, hold, end. Exactly one final event per call, whatever happens.
+//! * `pcm_sockets` are the WebSockets that carry audio, drained at the tick; `pcm_calls` is what their peers do to calls,
+//!   `pcm_legs` how their media legs are set up.
 //! * `death` is what a panic ends: one call, or the shard.
 //! * `admission` is whether the shard has room for another call, `cpu_pressure` whether it has CPU for better Opus.
 //! * `sessions` is what a signalling session may ask for; [`mailbox`] is what it is told.
@@ -29,6 +31,11 @@ mod death;
 mod incoming;
 mod local_addresses;
 mod media;
+mod pcm_begin;
+mod pcm_calls;
+mod pcm_legs;
+mod pcm_socket;
+mod pcm_sockets;
 mod sessions;
 mod set_up_stages;
 mod trunk_media;
@@ -52,6 +59,7 @@ use shards::wheel::TimerWheel;
 use slab::Slab;
 
 pub use local_addresses::interface_addresses;
+pub use pcm_legs::PcmVendor;
 pub use sessions::{DialRequest, SessionEnd};
 
 use crate::call::rings::ToControl;
@@ -59,6 +67,7 @@ use crate::config::ShardsConfig;
 use crate::fault::Refusal;
 use crate::id::{CallSid, UnixMillis};
 use crate::metrics::{LoadRefusal, ShardMetrics};
+use crate::pcm::Begin;
 use crate::rtp::NtpTime;
 use crate::settings::Settings;
 use crate::webrtc::PeerConfig;
@@ -68,8 +77,11 @@ use calls::Call;
 use control_line::ControlLine;
 use cpu_pressure::CpuPressure;
 use demux::Demux;
+use mailbox::ToldSessions;
 use media::Way;
 use media_path::PacketBuffers;
+use pcm_socket::PcmKey;
+use pcm_sockets::PcmSockets;
 use sessions::Session;
 use trunk_media::TrunkPorts;
 use webrtc_port::WebRtcPort;
@@ -93,6 +105,7 @@ struct CallKey(usize);
 enum Timer {
     Session(SessionKey),
     Call(CallKey),
+    Pcm(PcmKey),
 }
 
 /// What a switch is made of.
@@ -143,6 +156,12 @@ pub struct Switch {
     bridged_calls: usize,
     trunk_sockets: SocketSet,
     trunk_ports: TrunkPorts,
+    /// WebSockets that carry audio.
+    pcm: PcmSockets,
+    /// Sessions without a task that have something in their mailboxes.
+    told: Rc<ToldSessions>,
+    /// Calls that such sessions ask for, to be begun outside of the turn.
+    begins: Vec<(SessionKey, Begin)>,
     /// Where bridges write payloads and legs datagrams; one pair for all.
     buffers: PacketBuffers,
     /// Whether our Opus encoders must save CPU.
@@ -212,6 +231,9 @@ impl SwitchHandle {
             bridged_calls: 0,
             trunk_sockets: SocketSet::new()?,
             trunk_ports: TrunkPorts::new(shard, shards),
+            pcm: PcmSockets::new()?,
+            told: Rc::default(),
+            begins: Vec::new(),
             buffers: PacketBuffers::default(),
             cpu_pressure: CpuPressure::default(),
             admission: Admission::new(admission_limits(&shards_config)),
@@ -256,7 +278,10 @@ impl Switch {
 
     /// Something lives that needs the tick.
     fn is_busy(&self) -> bool {
-        !self.calls.is_empty() || self.peers > 0 || self.to_control.has_waiting()
+        !self.calls.is_empty()
+            || self.peers > 0
+            || !self.pcm.is_empty()
+            || self.to_control.has_waiting()
     }
 
     /// Looks how much of its time the media loop worked, and whether there is room for more.
@@ -317,7 +342,7 @@ impl Switch {
 
     /// Timers of what lives allocate nothing.
     fn reserve_timers(&mut self) {
-        let owners = self.sessions.len() + self.calls.len();
+        let owners = self.sessions.len() + self.calls.len() + self.pcm.len();
         self.wheel.reserve(owners * TIMERS_PER_OWNER);
     }
 
@@ -327,11 +352,13 @@ impl Switch {
         metrics.calls.set(self.calls.len() as u64);
         metrics.sessions.set(self.sessions.len() as u64);
         metrics.peers.set(self.peers as u64);
+        metrics.pcm_sockets.set(self.pcm.len() as u64);
         metrics.media_ports.set(self.trunk_ports.in_use() as u64);
         let entries = self.sessions.len()
             + self.calls.len()
             + self.calls_by_sid.len()
             + self.demux.len()
+            + self.pcm.len()
             + self.asks.len();
         metrics.slab_entries.set(entries as u64);
     }

@@ -12,9 +12,10 @@ use tracing::debug;
 
 use super::calls::{Acceptance, HangUp};
 use super::mailbox::{Mailbox, SessionEvent};
+use super::pcm_socket::PcmKey;
 use super::{CallKey, SessionKey, Switch, SwitchHandle, Timer, entropy, ntp_now};
 use crate::call::q850::Q850Cause;
-use crate::call::rings::Question;
+use crate::call::rings::{Question, VendorDialTarget};
 use crate::config::{TenantConfig, TrunkConfig};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::id::{CallSid, TenantId, TrunkId};
@@ -58,10 +59,14 @@ impl From<SessionEnd> for HangUp {
 
 /// One signalling session.
 pub(super) struct Session {
+    /// Whose dialect it speaks: the word in `[[tenants.routes]]`.
+    pub(super) vendor: &'static str,
     pub(super) tenant: Arc<TenantConfig>,
     pub(super) mailbox: Rc<Mailbox>,
     pub(super) peer: Option<Box<Peer>>,
-    /// ICE and DTLS are done.
+    /// Its WebSocket of audio, in place of a WebRTC leg.
+    pub(super) pcm: Option<PcmKey>,
+    /// Its media leg is up: ICE and DTLS are done, or its dialect knows how audio is coded.
     pub(super) connected: bool,
     pub(super) call: Option<CallKey>,
     /// Which of the shard's sessions, counted from its start.
@@ -77,6 +82,10 @@ pub(super) struct Session {
     /// When its first offer came.
     pub(super) offered: Option<Instant>,
     pub(super) media_ms: Option<u32>,
+    /// Whom we dial for it, where it did not dial us.
+    pub(super) dials: Option<VendorDialTarget>,
+    /// The vendor's own name of its call, where that can be hung up by it.
+    pub(super) vendor_call: Option<String>,
     alarm: Alarm,
 }
 
@@ -91,28 +100,8 @@ impl SwitchHandle {
     pub fn open_session(&self, tenant: Arc<TenantConfig>) -> (SessionKey, Rc<Mailbox>) {
         let mut switch = self.0.borrow_mut();
         let mailbox = Rc::new(Mailbox::default());
-        let serial = switch.next_serial;
-        switch.next_serial += 1;
-        let key = switch.sessions.insert(Session {
-            tenant,
-            mailbox: Rc::clone(&mailbox),
-            peer: None,
-            connected: false,
-            call: None,
-            serial,
-            opened: Instant::now(),
-            subject: None,
-            engaged: false,
-            is_waiting: false,
-            authenticated_ms: None,
-            offered: None,
-            media_ms: None,
-            alarm: Alarm::default(),
-        });
-        switch.reserve_timers();
-        switch.metrics.sessions_total.increment();
-        switch.publish_gauges();
-        (SessionKey(key), mailbox)
+        let key = switch.insert_session(tenant, "browser", |_| Rc::clone(&mailbox));
+        (key, mailbox)
     }
 
     /// Ends a session and its call.
@@ -286,6 +275,42 @@ impl Drop for OpenAsk<'_> {
 }
 
 impl Switch {
+    /// A new session; `mailbox` makes its mailbox.
+    pub(super) fn insert_session(
+        &mut self,
+        tenant: Arc<TenantConfig>,
+        vendor: &'static str,
+        mailbox: impl FnOnce(SessionKey) -> Rc<Mailbox>,
+    ) -> SessionKey {
+        let entry = self.sessions.vacant_entry();
+        let key = SessionKey(entry.key());
+        entry.insert(Session {
+            vendor,
+            tenant,
+            mailbox: mailbox(key),
+            peer: None,
+            pcm: None,
+            connected: false,
+            call: None,
+            serial: self.next_serial,
+            opened: Instant::now(),
+            subject: None,
+            engaged: false,
+            is_waiting: false,
+            authenticated_ms: None,
+            offered: None,
+            media_ms: None,
+            dials: None,
+            vendor_call: None,
+            alarm: Alarm::default(),
+        });
+        self.next_serial += 1;
+        self.reserve_timers();
+        self.metrics.sessions_total.increment();
+        self.publish_gauges();
+        key
+    }
+
     /// Every session, to be gone through while they change.
     pub(super) fn session_keys(&self) -> Vec<SessionKey> {
         let keys = self.sessions.iter().map(|(key, _)| SessionKey(key));
@@ -334,6 +359,10 @@ impl Switch {
             self.end_call(now, call, hang_up);
         }
         self.close_peer(now, key);
+        let pcm = self.sessions.get_mut(key.0);
+        if let Some(pcm) = pcm.and_then(|session| session.pcm.take()) {
+            self.forget_pcm_socket(pcm);
+        }
         self.engage(key);
         if self.sessions.contains(key.0) {
             self.sessions.remove(key.0);
@@ -424,16 +453,18 @@ impl Switch {
     pub(super) fn choose_trunk(
         &self,
         tenant: &TenantConfig,
+        vendor: &str,
         request: &DialRequest,
     ) -> Result<(Arc<TrunkConfig>, String), (TrunkId, Refusal)> {
-        let route = tenant.routes.iter().find(|route| route.vendor == "browser");
+        let route = tenant.routes.iter().find(|route| route.vendor == vendor);
         let wanted = request
             .trunk_id
             .as_ref()
             .or(route.map(|route| &route.trunk_id));
         let Some(wanted) = wanted else {
-            let message =
-                "the tenant has no route for browser callers and the dial names no trunk_id";
+            let message = format!(
+                "the tenant has no route for {vendor} callers and the dial names no trunk_id"
+            );
             let refusal = Refusal::new(RefusalCode::NotFound, Fault::Config, message);
             // Invariant: the literal fits the alphabet of ids.
             #[expect(clippy::expect_used, reason = "see the line above")]

@@ -7,6 +7,7 @@
 )]
 
 mod incoming;
+mod pcm;
 mod trunk;
 
 use std::net::{SocketAddr, UdpSocket as StdSocket};
@@ -18,7 +19,9 @@ use shards::ring::{Consumer, ring};
 
 use super::*;
 use crate::bridge::{Codec, StreamFormat};
-use crate::call::rings::{IncomingCall, IncomingTarget, SessionAddress, TrunkProgress};
+use crate::call::rings::{
+    IncomingCall, IncomingTarget, SessionAddress, TrunkProgress, VendorDialTarget,
+};
 use crate::call::{CallEvent, CallRecord, EventType, RtpMedia, TrunkMedia};
 use crate::config::{DtlsVersions, GatewayConfig};
 use crate::rtp::{PayloadType, RtpHeader, RtpTimestamp, SequenceNumber, Ssrc, StreamDirection};
@@ -32,6 +35,7 @@ key_file = "key.pem"
 public_url = "wss://localhost:7443"
 [[tenants]]
 tenant_id = "acme"
+outbound_hosts = ["127.0.0.1"]
 [[trunks]]
 trunk_id = "carrier"
 tenant_id = "acme"
@@ -50,6 +54,11 @@ rtp_start_port = 21000
 rtp_end_port = 22999
 dtmf = "info"
 terminate_on_hold = true
+[[trunks]]
+trunk_id = "bot"
+tenant_id = "acme"
+kind = "websocket"
+inbound_ai_websocket_url = "ws://127.0.0.1:9/bot"
 "#;
 const OFFER: &str = include_str!("../webrtc/sdp/tests/chromium.sdp");
 /// Nothing here takes longer unless it hangs.
@@ -74,6 +83,7 @@ enum Said {
     Release,
     Waiting,
     NotWaiting,
+    VendorDial(VendorDialTarget),
 }
 
 impl Shard {
@@ -143,7 +153,10 @@ impl Shard {
         let mut switch = self.handle.0.borrow_mut();
         switch.to_control.tell_waiting();
         switch.drain_trunk_sockets(&mut trunk_media::TrunkInbox::default());
+        switch.drain_pcm_sockets();
         switch.fire_timers();
+        switch.deliver_told(Instant::now());
+        switch.flush_pcm_sockets();
     }
 
     /// Turns until the far end has heard `count` RTP packets: payload type, payload and sequence number of each.
@@ -282,6 +295,7 @@ fn said(message: ToControl) -> Said {
         ToControl::Release(_) => Said::Release,
         ToControl::Waiting(_) => Said::Waiting,
         ToControl::NotWaiting(_) => Said::NotWaiting,
+        ToControl::VendorDial(dial) => Said::VendorDial(dial.to),
         other => panic!("nobody asked for {other:?}"),
     }
 }

@@ -15,6 +15,7 @@ use tracing::warn;
 
 use super::calls::HangUp;
 use super::media_path::PathEnd;
+use super::pcm_socket::PcmKey;
 use super::{CallKey, DATAGRAM_BYTES_MAX, Switch, entropy, ntp_now};
 use crate::bridge::{DigitTones, LegFormat, StreamFormat};
 use crate::call::TrunkMedia;
@@ -53,6 +54,13 @@ pub(super) enum TrunkLeg {
     Echo(EchoCodec),
     /// RTP with a far end.
     Rtp(Box<RtpLeg>),
+    /// An AI agent's WebSocket.
+    Pcm {
+        /// Which.
+        key: PcmKey,
+        /// What is spoken on it.
+        format: LegFormat,
+    },
 }
 
 /// Which of a call's two sockets.
@@ -132,6 +140,7 @@ impl TrunkSide {
         match &self.leg {
             TrunkLeg::Pending => None,
             TrunkLeg::Echo(codec) => Some(echo_format(*codec)),
+            TrunkLeg::Pcm { format, .. } => Some(Some(*format)),
             TrunkLeg::Rtp(leg) => {
                 let mut format = LegFormat {
                     source: *leg.receives(),
@@ -150,12 +159,20 @@ impl TrunkSide {
         }
     }
 
+    /// Its WebSocket of audio, if it has one.
+    pub(super) fn pcm(&self) -> Option<PcmKey> {
+        match &self.leg {
+            TrunkLeg::Pcm { key, .. } => Some(*key),
+            TrunkLeg::Pending | TrunkLeg::Echo(_) | TrunkLeg::Rtp(_) => None,
+        }
+    }
+
     fn digit_method(&self) -> DtmfMethod {
         match &self.config.kind {
             TrunkKind::Sip(sip) => sip.dtmf,
-            TrunkKind::Echo(_) | TrunkKind::Rtp { .. } | TrunkKind::WebSocket(_) => {
-                DtmfMethod::Auto
-            }
+            TrunkKind::Echo(_) | TrunkKind::Rtp { .. } => DtmfMethod::Auto,
+            // By messages of its dialect; nobody listens for tones in what an agent says.
+            TrunkKind::WebSocket(_) => DtmfMethod::Rfc4733,
         }
     }
 
@@ -191,15 +208,12 @@ impl TrunkSide {
                 return Ok(());
             }
             TrunkMedia::Rtp(media) => *media,
-            TrunkMedia::Socket(_) => {
-                let message = "this version carries no agent's WebSocket";
-                return Err(Refusal::new(RefusalCode::NotFound, Fault::Us, message)
-                    .with_cause(Q850Cause::BEARER_NOT_IMPLEMENTED));
-            }
+            // The switch has attached it.
+            TrunkMedia::Socket(_) => return Ok(()),
         };
         let set = match &mut self.leg {
             TrunkLeg::Rtp(leg) => leg.update(media, now),
-            TrunkLeg::Pending | TrunkLeg::Echo(_) => {
+            TrunkLeg::Pending | TrunkLeg::Echo(_) | TrunkLeg::Pcm { .. } => {
                 let sockets = self.sockets.as_ref();
                 let config = RtpLegConfig {
                     media,
@@ -217,7 +231,9 @@ impl TrunkSide {
     pub(super) fn direction(&self) -> StreamDirection {
         match &self.leg {
             TrunkLeg::Rtp(leg) => leg.direction(),
-            TrunkLeg::Pending | TrunkLeg::Echo(_) => StreamDirection::SendRecv,
+            TrunkLeg::Pending | TrunkLeg::Echo(_) | TrunkLeg::Pcm { .. } => {
+                StreamDirection::SendRecv
+            }
         }
     }
 
@@ -239,14 +255,14 @@ impl TrunkSide {
     pub(super) fn last_media_at(&self) -> Option<Instant> {
         match &self.leg {
             TrunkLeg::Rtp(leg) if leg.direction().receives() => Some(leg.last_media_at()),
-            TrunkLeg::Rtp(_) | TrunkLeg::Pending | TrunkLeg::Echo(_) => None,
+            TrunkLeg::Rtp(_) | TrunkLeg::Pending | TrunkLeg::Echo(_) | TrunkLeg::Pcm { .. } => None,
         }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match &self.leg {
             TrunkLeg::Rtp(leg) => leg.poll_timeout(),
-            TrunkLeg::Pending | TrunkLeg::Echo(_) => None,
+            TrunkLeg::Pending | TrunkLeg::Echo(_) | TrunkLeg::Pcm { .. } => None,
         }
     }
 
@@ -254,7 +270,7 @@ impl TrunkSide {
     pub(super) fn statistics(&self) -> Option<(StreamFormat, LegStatistics)> {
         match &self.leg {
             TrunkLeg::Rtp(leg) => Some((*leg.sends(), leg.statistics())),
-            TrunkLeg::Echo(_) | TrunkLeg::Pending => None,
+            TrunkLeg::Echo(_) | TrunkLeg::Pending | TrunkLeg::Pcm { .. } => None,
         }
     }
 
@@ -262,7 +278,7 @@ impl TrunkSide {
     pub(super) fn remote_loss(&self, now: Instant) -> Option<f64> {
         match &self.leg {
             TrunkLeg::Rtp(leg) => Some(leg.remote_loss(now)),
-            TrunkLeg::Echo(_) | TrunkLeg::Pending => None,
+            TrunkLeg::Echo(_) | TrunkLeg::Pending | TrunkLeg::Pcm { .. } => None,
         }
     }
 
@@ -284,7 +300,8 @@ impl TrunkSide {
         let end = match &mut self.leg {
             TrunkLeg::Rtp(leg) => PathEnd::Rtp(leg),
             TrunkLeg::Echo(_) => PathEnd::Echo,
-            TrunkLeg::Pending => PathEnd::None,
+            // Its leg is the socket's.
+            TrunkLeg::Pending | TrunkLeg::Pcm { .. } => PathEnd::None,
         };
         (end, self.sockets.as_ref())
     }
@@ -309,17 +326,10 @@ impl Switch {
         trunk: &Arc<TrunkConfig>,
     ) -> Result<TrunkSide, Refusal> {
         let sockets = match &trunk.kind {
-            TrunkKind::Echo(_) => None,
+            TrunkKind::Echo(_) | TrunkKind::WebSocket(_) => None,
             TrunkKind::Rtp { rtcp_mux, .. } => Some(self.bind_media_sockets(trunk, *rtcp_mux)?),
             // Whether RTCP is muxed is known after the far end's SDP: till then we have a port for it.
             TrunkKind::Sip(_) => Some(self.bind_media_sockets(trunk, false)?),
-            TrunkKind::WebSocket(_) => {
-                let message = format!(
-                    "trunk {} is of a kind that this version does not carry",
-                    trunk.trunk_id
-                );
-                return Err(Refusal::new(RefusalCode::NotFound, Fault::Config, message));
-            }
         };
         Ok(TrunkSide {
             config: Arc::clone(trunk),
@@ -495,7 +505,7 @@ impl Switch {
         }
         let heard = match &side.leg {
             TrunkLeg::Rtp(leg) => leg.heard(),
-            TrunkLeg::Echo(_) | TrunkLeg::Pending => None,
+            TrunkLeg::Echo(_) | TrunkLeg::Pending | TrunkLeg::Pcm { .. } => None,
         };
         self.trunk_ports
             .of(sockets.range)

@@ -16,6 +16,7 @@ use tracing::{error, info};
 use super::calls::HangUp;
 use super::mailbox::SessionEvent;
 use super::media::Way;
+use super::pcm_begin::begin_calls;
 use super::trunk_media::TrunkInbox;
 use super::{CallKey, DATAGRAM_BYTES_MAX, Switch, SwitchHandle, Timer};
 use crate::call::q850::Q850Cause;
@@ -83,6 +84,7 @@ pub async fn media_loop(
             }
             shards::executor::yield_if_needed().await;
         }
+        let this = switch.clone();
         let mut switch = switch.0.borrow_mut();
         switch.to_control.tell_waiting();
         #[cfg(debug_assertions)]
@@ -91,8 +93,14 @@ pub async fn media_loop(
             switch.burden.carry();
         }
         switch.drain_trunk_sockets(&mut inbox);
+        switch.drain_pcm_sockets();
         switch.fire_timers();
+        switch.deliver_told(Instant::now());
+        switch.flush_pcm_sockets();
         switch.flush_now();
+        let begins = std::mem::take(&mut switch.begins);
+        drop(switch);
+        begin_calls(&this, begins);
         drop(turn);
     }
 }
@@ -136,13 +144,14 @@ fn take_messages(
             ToShard::Trunk(call_sid, progress) => switch.for_call(now, call_sid, |switch| {
                 switch.trunk_progress(now, call_sid, progress);
             }),
-            // Nobody has dialled: it is closed.
-            ToShard::VendorSocket(call_sid, _) => {
-                tracing::warn!(%call_sid, shard = switch.shard.0, "a vendor's socket that nobody asked for");
-            }
             ToShard::Incoming(call) => switch.for_call(now, call.call_sid, |switch| {
                 switch.incoming(now, *call);
             }),
+            ToShard::VendorSocket(call_sid, dialled) => {
+                switch.for_call(now, call_sid, |switch| {
+                    switch.vendor_dialled(now, call_sid, dialled);
+                });
+            }
             ToShard::EndCall {
                 call_sid,
                 cause,
@@ -247,6 +256,7 @@ impl Switch {
                 match timer {
                     Timer::Session(session) => self.session_due(now, session),
                     Timer::Call(call) => self.call_due(now, call),
+                    Timer::Pcm(socket) => self.pcm_due(now, socket),
                 }
             });
             if let Err(panicked) = handled {
@@ -291,6 +301,8 @@ impl Switch {
             self.tell(Some(session), SessionEvent::Stop);
             self.close_peer(now, session);
         }
+        self.deliver_told(now);
+        self.flush_pcm_sockets();
         self.flush_now();
         self.publish_gauges();
     }

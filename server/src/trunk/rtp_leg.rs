@@ -16,8 +16,7 @@ use crate::config::IpCidr;
 use crate::metrics::DropReason;
 use crate::rtp::{
     LegStatistics, MediaPacket, NtpTime, PayloadType, REPORT_INTERVAL_DEFAULT, RtcpReceived,
-    RtcpSession, RtcpSessionConfig, RtpHeader, RtpPacket, Ssrc,
-    StreamDirection, is_rtcp,
+    RtcpSession, RtcpSessionConfig, RtpHeader, RtpPacket, Ssrc, StreamDirection, is_rtcp,
 };
 use crate::srtp::SrtpError;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::bridge::{Codec, TelephoneEventFormat};
 use crate::call::SrtpKeyPair;
-use crate::rtp::{RTCP_REPORT_LEN_MAX, RtcpPacket, rtcp_packets};
+use crate::rtp::{RTCP_REPORT_LEN_MAX, RtcpPacket, RtpTimestamp, SequenceNumber, rtcp_packets};
 use crate::srtp::{Profile, SrtpKeys};
 use proptest::prelude::*;
 

@@ -1,0 +1,410 @@
+//! One WebSocket-PCM peer of a shard: its stream, its framing, its dialect and its media leg, without a task of its own.
+//!
+//! The media loop drains it at the tick and sends what it has to say once a tick ([`super::pcm_sockets`]). What the peer asks for
+//! is carried out there and in [`super::pcm_calls`]; here is only what concerns the socket: messages in and out, pings, a peer
+//! that does not read, the close (RFC 6455 sections 5.5 and 7).
+
+use std::any::Any;
+use std::time::{Duration, Instant};
+
+use shards::tick_stream::{Flush, Read, TickStream};
+use shards::wheel::Alarm;
+
+use super::{CallKey, SessionKey};
+use crate::fault::Fault;
+use crate::pcm::{Ask, News, PcmEvent, PcmLeg, PcmStatistics, SocketEnd, Violation, ViolationKind};
+use crate::trunk::agent::RawAgent;
+use crate::vendors::twilio::{TwilioCaller, TwilioSession};
+use crate::vendors::vapi::VapiSession;
+use crate::websocket::{Message, Reader, Writer};
+
+/// What is read of one socket per tick: 32 KiB are a second of what the fattest dialect sends.
+const READ_BYTES_PER_TURN_MAX: usize = 32 << 10;
+/// The longest message that a peer may send; beyond it the socket is closed with 1009 (contracts section 4).
+pub(super) const MESSAGE_LEN_MAX: usize = 64 << 10;
+/// Audio is dropped rather than written while so much waits for a peer that does not read.
+const UNSENT_AUDIO_BYTES_MAX: usize = 16 << 10;
+/// A socket that stays full for so long is closed and counted.
+const STALLED_MAX: Duration = Duration::from_secs(5);
+/// A ping goes out when nothing has been heard for so long; twice as long, and the socket is lost.
+const PING_AFTER: Duration = Duration::from_secs(20);
+/// How long the peer has to answer our close.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// A socket of this shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct PcmKey(pub usize);
+
+/// Whose a socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PcmOwner {
+    /// The vendor side of a call, or of none yet.
+    Session(SessionKey),
+    /// The trunk side of a call.
+    Trunk(CallKey),
+    /// Nobody's any more: it closes.
+    Nobody,
+}
+
+/// What is spoken on the socket.
+pub(super) enum Dialect {
+    /// Twilio has dialled us.
+    Twilio(Box<TwilioSession>),
+    /// We play Twilio towards a bot.
+    TwilioCaller(Box<TwilioCaller>),
+    /// Vapi's framing, whoever dialled.
+    Vapi(Box<VapiSession>),
+    /// An agent on raw PCM.
+    Agent(Box<RawAgent>),
+}
+
+macro_rules! on_dialect {
+    ($dialect:expr, $session:ident => $body:expr) => {
+        match $dialect {
+            Dialect::Twilio($session) => $body,
+            Dialect::TwilioCaller($session) => $body,
+            Dialect::Vapi($session) => $body,
+            Dialect::Agent($session) => $body,
+        }
+    };
+}
+
+impl Dialect {
+    /// Whom a broken rule is blamed on.
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Twilio(_) | Self::Vapi(_) => Fault::Vendor,
+            Self::TwilioCaller(_) | Self::Agent(_) => Fault::Agent,
+        }
+    }
+
+    /// Digits for this peer are played as tones: its dialect has no message for them.
+    pub(super) fn hears_tones(&self) -> bool {
+        matches!(self, Self::Twilio(_) | Self::Vapi(_))
+    }
+
+    /// It tells when it has played what was sent before a mark.
+    pub(super) fn tells_marks(&self) -> bool {
+        matches!(self, Self::Twilio(_))
+    }
+}
+
+/// See the module's documentation.
+pub(super) struct PcmSocket {
+    stream: TickStream,
+    reader: Reader,
+    writer: Writer,
+    pub(super) dialect: Dialect,
+    /// None until the dialect knows how audio is coded.
+    pub(super) leg: Option<PcmLeg>,
+    pub(super) owner: PcmOwner,
+    pub(super) alarm: Alarm,
+    /// What the metrics know of the leg's counters already.
+    pub(super) counted: PcmStatistics,
+    /// In the list of those that have something to send.
+    pub(super) is_dirty: bool,
+    /// The stream may hold more than was read.
+    pub(super) has_more: bool,
+    last_heard: Instant,
+    pinged: bool,
+    blocked_since: Option<Instant>,
+    /// We have closed; the peer has until then to do so.
+    close_by: Option<Instant>,
+    /// The socket brings nothing more.
+    ended: bool,
+    /// To be forgotten.
+    gone: bool,
+    /// 20 ms frames that a peer that does not read was not sent.
+    pub(super) frames_unsent: u64,
+    /// Its place within the connection limits, given back with the socket.
+    _place: Option<Box<dyn Any>>,
+}
+
+/// What came of a look at a socket.
+pub(super) enum Step {
+    /// The peer asks for something. Look again after it is done.
+    Ask(Ask),
+    /// Nothing now.
+    Idle,
+    /// Nothing ever again: forget it.
+    Gone,
+}
+
+impl PcmSocket {
+    pub(super) fn new(
+        now: Instant,
+        stream: TickStream,
+        reader: Reader,
+        writer: Writer,
+        dialect: Dialect,
+        owner: PcmOwner,
+        place: Option<Box<dyn Any>>,
+    ) -> Self {
+        Self {
+            stream,
+            reader,
+            writer,
+            dialect,
+            leg: None,
+            owner,
+            alarm: Alarm::default(),
+            counted: PcmStatistics::default(),
+            is_dirty: false,
+            has_more: false,
+            last_heard: now,
+            pinged: false,
+            blocked_since: None,
+            close_by: None,
+            ended: false,
+            gone: false,
+            frames_unsent: 0,
+            _place: place,
+        }
+    }
+
+    /// Says what our side of the dialect begins with, on a socket that we opened.
+    pub(super) fn open(&mut self, now: Instant) {
+        match &mut self.dialect {
+            Dialect::TwilioCaller(session) => session.open(now, &mut self.writer),
+            Dialect::Agent(session) => session.open(now, &mut self.writer),
+            Dialect::Twilio(_) | Dialect::Vapi(_) => {}
+        }
+    }
+
+    pub(super) fn stream(&self) -> &TickStream {
+        &self.stream
+    }
+
+    /// When something was heard last; a peer that keeps its socket alive is no silent leg.
+    pub(super) fn last_heard(&self) -> Instant {
+        self.last_heard
+    }
+
+    /// Takes what has come up to the next thing that the peer asks for. `budget` is what may still be read in this turn.
+    pub(super) fn step(&mut self, now: Instant, budget: &mut ReadBudget) -> Step {
+        loop {
+            if self.gone {
+                return Step::Gone;
+            }
+            if let Some(ask) = on_dialect!(&mut self.dialect, session => session.poll_ask()) {
+                return Step::Ask(ask);
+            }
+            match self.reader.next() {
+                Ok(Some(message)) => {
+                    self.last_heard = now;
+                    self.pinged = false;
+                    let out = &mut self.writer;
+                    let leg = self.leg.as_mut();
+                    match message {
+                        // Nobody listens any more.
+                        Message::Text(_) | Message::Binary(_) if self.close_by.is_some() => {}
+                        Message::Text(text) => {
+                            on_dialect!(&mut self.dialect, session => session.handle_text(now, text, leg, out));
+                        }
+                        Message::Binary(bytes) => {
+                            on_dialect!(&mut self.dialect, session => session.handle_binary(now, bytes, leg, out));
+                        }
+                        Message::Ping(payload) => out.pong(payload),
+                        Message::Pong(_) => {}
+                        Message::Close { code, .. } => self.closed_by_peer(code),
+                    }
+                }
+                Ok(None) if budget.0 == 0 || self.ended => return Step::Idle,
+                Ok(None) => self.read(budget),
+                Err(error) => {
+                    if self.close_by.is_some() {
+                        // It has its close frame; what else it sends is not read.
+                        self.has_more = false;
+                        return Step::Idle;
+                    }
+                    let fault = self.dialect.fault();
+                    let mut violation =
+                        Violation::new(ViolationKind::Protocol, fault, error.to_string());
+                    violation.close_code = error.close_code();
+                    return Step::Ask(Ask::Close(violation));
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, budget: &mut ReadBudget) {
+        let before = self.reader.buffer().len();
+        let outcome = self.stream.read(self.reader.buffer(), budget.0);
+        let read = self.reader.buffer().len().saturating_sub(before);
+        budget.0 = budget.0.saturating_sub(read);
+        match outcome {
+            Ok(Read::Empty) => {
+                budget.0 = 0;
+                self.has_more = false;
+            }
+            Ok(Read::More) => self.has_more = true,
+            Ok(Read::End) | Err(_) => self.end(SocketEnd::Lost),
+        }
+    }
+
+    /// The peer's close frame: ours answers it, or is answered by it.
+    fn closed_by_peer(&mut self, code: Option<u16>) {
+        if self.close_by.is_none() {
+            self.writer.close(code.unwrap_or(1000), "");
+        }
+        self.end(SocketEnd::Closed(code));
+    }
+
+    /// The socket brings nothing more; the dialect says what that means.
+    fn end(&mut self, end: SocketEnd) {
+        self.has_more = false;
+        if self.close_by.is_some() {
+            self.gone = true;
+        } else if !self.ended {
+            self.ended = true;
+            on_dialect!(&mut self.dialect, session => session.handle_end(end));
+        }
+    }
+
+    /// Tells the peer something.
+    pub(super) fn tell(&mut self, news: News<'_>) {
+        if self.close_by.is_none() {
+            let out = &mut self.writer;
+            on_dialect!(&mut self.dialect, session => session.handle_news(news, out));
+        }
+    }
+
+    /// The leg has told something that the peer shall hear.
+    pub(super) fn tell_leg_event(&mut self, event: PcmEvent) {
+        if self.close_by.is_none() {
+            let out = &mut self.writer;
+            on_dialect!(&mut self.dialect, session => session.handle_leg_event(event, out));
+        }
+    }
+
+    /// Writes what the leg has for the peer. Audio for a peer that does not read is dropped and counted.
+    pub(super) fn write_frames(&mut self, now: Instant, frame: &mut [u8]) {
+        let Some(leg) = &mut self.leg else { return };
+        while let Some(out) = leg.poll_frame(frame) {
+            let unsent = self.stream.waiting_bytes() + self.writer.buffer.len();
+            if self.close_by.is_some() || unsent > UNSENT_AUDIO_BYTES_MAX {
+                self.frames_unsent += 1;
+                continue;
+            }
+            let bytes = frame.get(..out.len).unwrap_or_default();
+            let writer = &mut self.writer;
+            on_dialect!(&mut self.dialect, session => session.write_frame(now, bytes, writer));
+        }
+    }
+
+    /// Says why and closes; the peer's own close is waited for until [`PcmSocket::poll_timeout`].
+    pub(super) fn close(&mut self, now: Instant, code: u16, reason: &str) {
+        if self.close_by.is_some() {
+            return;
+        }
+        let reason = &reason[..reason.floor_char_boundary(crate::pcm::CLOSE_REASON_LEN_MAX)];
+        self.writer.close(code, reason);
+        // A peer that has said its last word is waited for no longer than this turn's flush.
+        self.close_by = Some(if self.ended { now } else { now + CLOSE_WITHIN });
+        self.leg = None;
+    }
+
+    /// Whether there is something to send.
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.writer.buffer.is_empty() || self.stream.waiting_bytes() > 0
+    }
+
+    /// Sends what waits, as far as the peer takes it: one system call. A peer that has taken nothing for 5 s is stalled.
+    pub(super) fn flush(&mut self, now: Instant) -> Result<(), Stalled> {
+        if !self.writer.buffer.is_empty() {
+            self.stream.write(&self.writer.buffer);
+            self.writer.buffer.clear();
+        }
+        let before = self.stream.waiting_bytes();
+        match self.stream.flush() {
+            Ok(Flush::Done) => self.blocked_since = None,
+            Ok(Flush::Blocked) => {
+                if self.stream.waiting_bytes() < before {
+                    self.blocked_since = None;
+                }
+                let since = *self.blocked_since.get_or_insert(now);
+                if now.saturating_duration_since(since) >= STALLED_MAX {
+                    return Err(Stalled);
+                }
+            }
+            // What is left to be read says more than that nothing can be written.
+            Err(_) => {
+                self.blocked_since = None;
+                if self.close_by.is_some() {
+                    self.gone = true;
+                } else {
+                    self.has_more = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The peer does not read: nothing can be told to it.
+    pub(super) fn stalled(&self) -> Violation {
+        let reason = format!("nothing was read for {} s", STALLED_MAX.as_secs());
+        Violation::new(ViolationKind::Stalled, self.dialect.fault(), reason)
+    }
+
+    /// Does what is due: the leg's clock, the dialect's deadline, a ping, the end of our patience.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.close_by.is_some_and(|by| by <= now) {
+            self.gone = true;
+            return;
+        }
+        if let Some(leg) = &mut self.leg
+            && leg.poll_timeout().is_some_and(|due| due <= now)
+        {
+            leg.handle_timeout(now);
+        }
+        on_dialect!(&mut self.dialect, session => {
+            if session.poll_timeout().is_some_and(|due| due <= now) {
+                session.handle_timeout(now);
+            }
+        });
+        if self.ping_due() <= now && self.close_by.is_none() {
+            match self.pinged {
+                false => {
+                    self.pinged = true;
+                    self.writer.ping(b"");
+                }
+                true => self.end(SocketEnd::Lost),
+            }
+        }
+    }
+
+    /// When [`PcmSocket::handle_timeout`] has something to do.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        if let Some(by) = self.close_by {
+            return Some(by);
+        }
+        let dialect = on_dialect!(&self.dialect, session => session.poll_timeout());
+        let leg = self.leg.as_ref().and_then(PcmLeg::poll_timeout);
+        let ping = Some(self.ping_due());
+        [dialect, leg, ping].into_iter().flatten().min()
+    }
+
+    fn ping_due(&self) -> Instant {
+        let pings = if self.pinged { 2 } else { 1 };
+        self.last_heard + pings * PING_AFTER
+    }
+}
+
+/// What may be read of one socket in one turn, in bytes.
+pub(super) struct ReadBudget(usize);
+
+impl ReadBudget {
+    /// Nothing is read: only what was read before is looked at.
+    pub(super) fn none() -> Self {
+        Self(0)
+    }
+}
+
+impl Default for ReadBudget {
+    fn default() -> Self {
+        Self(READ_BYTES_PER_TURN_MAX)
+    }
+}
+
+/// See [`PcmSocket::flush`].
+pub(super) struct Stalled;

@@ -1,0 +1,354 @@
+//! The WebSocket-PCM peers of a shard: taken in, drained and sent at the tick, closed. What they ask for is `pcm_calls`'.
+//!
+//! No task waits on such a socket: waking one for each of a hundred messages a second and call would cost more than the messages
+//! (ARCHITECTURE, "Streams, measured").
+
+use std::any::Any;
+use std::time::Instant;
+
+use shards::tick_stream::{LiveStream, TickStream};
+use shards::udp::SocketSet;
+use slab::Slab;
+use tracing::{debug, warn};
+
+use super::media_path::PathEnd;
+use super::pcm_socket::{Dialect, MESSAGE_LEN_MAX, PcmKey, PcmOwner, PcmSocket, ReadBudget, Step};
+use super::{Switch, Timer, entropy};
+use crate::fault::{Fault, Refusal, RefusalCode};
+use crate::metrics::{DropReason, ShardMetrics};
+use crate::pcm::{FRAME_BYTES_MAX, PcmLeg, PcmStatistics};
+use crate::websocket::{Reader, Role, Writer};
+
+/// The sockets, and what of them wants the next turn.
+pub(super) struct PcmSockets {
+    slab: Slab<PcmSocket>,
+    set: SocketSet,
+    ready: Vec<PcmKey>,
+    /// Have something to send; sent at the turn's end.
+    dirty: Vec<PcmKey>,
+    frame: Box<[u8]>,
+}
+
+impl PcmSockets {
+    pub(super) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            slab: Slab::new(),
+            set: SocketSet::new()?,
+            ready: Vec::new(),
+            dirty: Vec::new(),
+            frame: vec![0; FRAME_BYTES_MAX].into_boxed_slice(),
+        })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Every socket, to be gone through while they change.
+    pub(super) fn keys(&self) -> Vec<PcmKey> {
+        self.slab.iter().map(|(key, _)| PcmKey(key)).collect()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
+    pub(super) fn get(&self, key: PcmKey) -> Option<&PcmSocket> {
+        self.slab.get(key.0)
+    }
+
+    pub(super) fn get_mut(&mut self, key: PcmKey) -> Option<&mut PcmSocket> {
+        self.slab.get_mut(key.0)
+    }
+
+    pub(super) fn leg(&self, key: PcmKey) -> Option<&PcmLeg> {
+        self.slab.get(key.0)?.leg.as_ref()
+    }
+
+    /// The legs at both ends of a call, as packets meet them.
+    pub(super) fn path_ends(
+        &mut self,
+        vendor: Option<PcmKey>,
+        trunk: Option<PcmKey>,
+    ) -> (Option<PathEnd<'_>>, Option<PathEnd<'_>>) {
+        match (vendor, trunk) {
+            (Some(vendor), Some(trunk)) => match self.slab.get2_mut(vendor.0, trunk.0) {
+                Some((vendor, trunk)) => (path_end(vendor), path_end(trunk)),
+                None => (None, None),
+            },
+            (Some(vendor), None) => (self.slab.get_mut(vendor.0).and_then(path_end), None),
+            (None, Some(trunk)) => (None, self.slab.get_mut(trunk.0).and_then(path_end)),
+            (None, None) => (None, None),
+        }
+    }
+
+    /// It has something to send: at the turn's end.
+    pub(super) fn mark_dirty(&mut self, key: PcmKey) {
+        if let Some(socket) = self.slab.get_mut(key.0)
+            && socket.has_unsent()
+            && !std::mem::replace(&mut socket.is_dirty, true)
+        {
+            self.dirty.push(key);
+        }
+    }
+}
+
+fn path_end(socket: &mut PcmSocket) -> Option<PathEnd<'_>> {
+    socket.leg.as_mut().map(PathEnd::Pcm)
+}
+
+impl Switch {
+    /// Takes a socket behind its upgrade in. Its dialect is set up already.
+    ///
+    /// # Errors
+    /// The socket is gone.
+    pub(super) fn adopt_pcm_socket(
+        &mut self,
+        live: LiveStream,
+        role: Role,
+        dialect: Dialect,
+        owner: PcmOwner,
+        place: Option<Box<dyn Any>>,
+    ) -> Result<PcmKey, Refusal> {
+        let now = Instant::now();
+        let lost = |error: std::io::Error| {
+            let message = format!("the socket was lost: {error}");
+            Refusal::new(RefusalCode::Internal, Fault::Us, message)
+        };
+        let (stream, head) = TickStream::new(live).map_err(lost)?;
+        let mut reader = Reader::new(role, MESSAGE_LEN_MAX);
+        reader.buffer().extend_from_slice(&head);
+        let writer = match role {
+            Role::Server => Writer::server(),
+            Role::Client => Writer::client(entropy()),
+        };
+        let mut socket = PcmSocket::new(now, stream, reader, writer, dialect, owner, place);
+        // What came with the head is in no poll set's sight.
+        socket.has_more = true;
+        let entry = self.pcm.slab.vacant_entry();
+        let key = PcmKey(entry.key());
+        self.pcm
+            .set
+            .insert(key.0 as u64, socket.stream())
+            .map_err(lost)?;
+        entry.insert(socket);
+        self.pcm.ready.push(key);
+        self.pcm.mark_dirty(key);
+        self.reserve_timers();
+        self.arm_pcm(key);
+        self.publish_gauges();
+        self.wake();
+        Ok(key)
+    }
+
+    /// Takes what has come on all of them.
+    pub(super) fn drain_pcm_sockets(&mut self) {
+        if self.pcm.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        // Those that had more than a turn may take come first.
+        let mut ready = std::mem::take(&mut self.pcm.ready);
+        let before = ready.len();
+        self.pcm.set.ready(|key| {
+            let key = PcmKey(key as usize);
+            if !ready[..before].contains(&key) {
+                ready.push(key);
+            }
+        });
+        for key in ready.drain(..) {
+            self.guarded(now, Timer::Pcm(key), |switch| {
+                switch.drain_pcm_socket(now, key);
+            });
+        }
+        // What was pushed meanwhile is for the next turn.
+        ready.append(&mut self.pcm.ready);
+        self.pcm.ready = ready;
+    }
+
+    fn drain_pcm_socket(&mut self, now: Instant, key: PcmKey) {
+        let mut budget = ReadBudget::default();
+        while let Some(socket) = self.pcm.get_mut(key) {
+            match socket.step(now, &mut budget) {
+                Step::Ask(ask) => self.pcm_ask(now, key, ask),
+                Step::Idle => break,
+                Step::Gone => return self.forget_pcm_socket(key),
+            }
+        }
+        if self.pcm.get(key).is_some_and(|socket| socket.has_more) {
+            self.pcm.ready.push(key);
+        }
+        self.pump_pcm(now, key);
+    }
+
+    /// A socket's timers.
+    pub(super) fn pcm_due(&mut self, now: Instant, key: PcmKey) {
+        let Some(socket) = self.pcm.get_mut(key) else {
+            return;
+        };
+        if !socket.alarm.fired(now) {
+            return;
+        }
+        socket.handle_timeout(now);
+        // A deadline may be an ask, or the end.
+        let mut nothing_read = ReadBudget::none();
+        while let Some(socket) = self.pcm.get_mut(key) {
+            match socket.step(now, &mut nothing_read) {
+                Step::Ask(ask) => self.pcm_ask(now, key, ask),
+                Step::Idle => break,
+                Step::Gone => return self.forget_pcm_socket(key),
+            }
+        }
+        self.pump_pcm(now, key);
+    }
+
+    /// Moves audio on: of the socket into its call's bridge, of the bridge onto the socket.
+    pub(super) fn pump_pcm(&mut self, now: Instant, key: PcmKey) {
+        if let Some((call, leg_id)) = self.call_of_pcm(key) {
+            let mut moved = false;
+            let bridge = self.calls.get_mut(call.0);
+            let bridge = bridge.and_then(|call| call.bridge.as_mut());
+            let leg = self
+                .pcm
+                .slab
+                .get_mut(key.0)
+                .and_then(|socket| socket.leg.as_mut());
+            match (bridge, leg) {
+                (Some(bridge), Some(leg)) => {
+                    while let Some(packet) = leg.poll_packet(&mut self.buffers.payload) {
+                        bridge.handle_packet(leg_id, now, &packet);
+                        moved = true;
+                    }
+                }
+                // Nobody hears it yet.
+                (None, Some(leg)) => {
+                    while leg.poll_packet(&mut self.buffers.payload).is_some() {
+                        self.metrics.dropped(DropReason::NotAnswered);
+                    }
+                }
+                _ => {}
+            }
+            if moved {
+                self.pump(now, call);
+                self.arm_call(call);
+            }
+        }
+        self.send_pcm(now, key);
+    }
+
+    /// Writes what a leg has for its peer, and what it tells of itself.
+    pub(super) fn send_pcm(&mut self, now: Instant, key: PcmKey) {
+        let PcmSockets { slab, frame, .. } = &mut self.pcm;
+        if let Some(socket) = slab.get_mut(key.0) {
+            socket.write_frames(now, frame);
+        }
+        while let Some(event) = self
+            .pcm
+            .get_mut(key)
+            .and_then(|socket| socket.leg.as_mut()?.poll_event())
+        {
+            self.pcm_leg_event(now, key, event);
+        }
+        self.pcm.mark_dirty(key);
+        self.arm_pcm(key);
+    }
+
+    /// Sends what all of them have to say.
+    pub(super) fn flush_pcm_sockets(&mut self) {
+        if self.pcm.dirty.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut dirty = std::mem::take(&mut self.pcm.dirty);
+        let mut kept = 0;
+        for at in 0..dirty.len() {
+            let key = dirty[at];
+            let Some(socket) = self.pcm.get_mut(key) else {
+                continue;
+            };
+            if socket.flush(now).is_err() {
+                let violation = socket.stalled();
+                self.guarded(now, Timer::Pcm(key), |switch| {
+                    switch.pcm_violated(now, key, &violation);
+                    switch.forget_pcm_socket(key);
+                });
+                continue;
+            }
+            // A peer that does not read is tried again at the next turn.
+            socket.is_dirty = socket.has_unsent();
+            if socket.is_dirty {
+                dirty[kept] = key;
+                kept += 1;
+            }
+        }
+        dirty.truncate(kept);
+        dirty.append(&mut self.pcm.dirty);
+        self.pcm.dirty = dirty;
+    }
+
+    /// Says goodbye, and lets the socket close by itself.
+    pub(super) fn close_pcm_socket(&mut self, now: Instant, key: PcmKey, code: u16, reason: &str) {
+        let Some(socket) = self.pcm.slab.get_mut(key.0) else {
+            return;
+        };
+        count_pcm(&self.metrics, socket);
+        socket.close(now, code, reason);
+        socket.owner = PcmOwner::Nobody;
+        self.pcm.mark_dirty(key);
+        self.arm_pcm(key);
+    }
+
+    /// Drops a socket without a word.
+    pub(super) fn forget_pcm_socket(&mut self, key: PcmKey) {
+        let Some(mut socket) = self.pcm.slab.try_remove(key.0) else {
+            return;
+        };
+        count_pcm(&self.metrics, &mut socket);
+        if let Err(error) = self.pcm.set.remove(socket.stream()) {
+            warn!(%error, "a socket could not be taken off the poll set");
+        }
+        if let PcmOwner::Session(session) = socket.owner
+            && let Some(session) = self.sessions.get_mut(session.0)
+        {
+            session.pcm = None;
+        }
+        debug!(shard = self.shard.0, peer = %socket.stream().peer(), "a WebSocket of audio is closed");
+        self.publish_gauges();
+    }
+
+    /// Makes the wheel know of a socket's next deadline.
+    pub(super) fn arm_pcm(&mut self, key: PcmKey) {
+        let Some(socket) = self.pcm.slab.get_mut(key.0) else {
+            return;
+        };
+        if let Some(due) = socket.poll_timeout() {
+            socket.alarm.set(&mut self.wheel, due, Timer::Pcm(key));
+        }
+    }
+}
+
+/// Adds what a socket's leg did since the last count to the shard's counters.
+pub(super) fn count_pcm(metrics: &ShardMetrics, socket: &mut PcmSocket) {
+    let Some(leg) = &socket.leg else { return };
+    let now = leg.statistics();
+    let before = std::mem::replace(&mut socket.counted, now);
+    let growth = |count: fn(&PcmStatistics) -> u64| count(&now).saturating_sub(count(&before));
+    let metrics = &metrics.pcm;
+    metrics
+        .frames_received
+        .add(growth(|of| of.from_socket.frames));
+    metrics.frames_sent.add(growth(|of| of.to_socket.frames));
+    metrics
+        .concealed_received
+        .add(growth(|of| of.from_socket.concealed));
+    metrics
+        .concealed_sent
+        .add(growth(|of| of.to_socket.concealed));
+    metrics
+        .dropped_received
+        .add(growth(|of| of.from_socket.dropped));
+    metrics.dropped_sent.add(growth(|of| of.to_socket.dropped));
+    metrics.barge_ins.add(growth(|of| of.barge_ins));
+    let unsent = std::mem::take(&mut socket.frames_unsent);
+    metrics.unsent.add(unsent);
+}

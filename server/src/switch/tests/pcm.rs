@@ -1,0 +1,236 @@
+//! Calls whose vendor side is an AI agent on a WebSocket, with a bot of the test's behind a real TCP socket.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use shards::tick_stream::LiveStream;
+
+use super::*;
+use crate::fault::{Fault, RefusalCode};
+use crate::websocket::{Message, Reader, Role, Writer};
+
+/// A bot that was made for Twilio's Media Streams.
+struct Bot {
+    socket: TcpStream,
+    reader: Reader,
+    writer: Writer,
+    closed: Option<u16>,
+}
+
+impl Bot {
+    /// The bot, and our end of the socket to it.
+    fn new() -> (Self, LiveStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, peer) = listener.accept().unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_millis(1)))
+            .unwrap();
+        let live = LiveStream {
+            fd: ours.into(),
+            tls: None,
+            head: Vec::new(),
+            peer,
+        };
+        let bot = Self {
+            socket,
+            reader: Reader::new(Role::Server, 1 << 16),
+            writer: Writer::server(),
+            closed: None,
+        };
+        (bot, live)
+    }
+
+    /// What it was sent since the last time.
+    fn hears(&mut self) -> Vec<Value> {
+        let mut bytes = [0; 65_536];
+        if let Ok(len) = self.socket.read(&mut bytes) {
+            self.reader.push(&bytes[..len]);
+        }
+        let mut heard = Vec::new();
+        while let Some(message) = self.reader.next().unwrap() {
+            match message {
+                Message::Text(text) => heard.push(serde_json::from_str(text).unwrap()),
+                Message::Close { code, .. } => self.closed = code,
+                other => panic!("{other:?}"),
+            }
+        }
+        heard
+    }
+
+    fn says(&mut self, message: &Value) {
+        self.writer
+            .text(|buffer| buffer.extend_from_slice(message.to_string().as_bytes()));
+        self.socket.write_all(&self.writer.buffer).unwrap();
+        self.writer.buffer.clear();
+    }
+}
+
+/// Turns until `done` says so of what the bot hears.
+fn until(shard: &Shard, bot: &mut Bot, mut done: impl FnMut(&Bot, Vec<Value>) -> bool) {
+    let begun = Instant::now();
+    loop {
+        assert!(begun.elapsed() < PATIENCE, "the bot waits in vain");
+        shard.turn();
+        let heard = bot.hears();
+        if done(bot, heard) {
+            return;
+        }
+    }
+}
+
+fn agent() -> VendorDialTarget {
+    VendorDialTarget::Agent("bot".parse().unwrap())
+}
+
+/// A call from the SIP trunk that the agent has taken, the bot, and the name of its stream.
+fn taken(shard: &mut Shard) -> (CallSid, Bot, String) {
+    let call_sid = shard.incoming(1, IncomingTarget::Agent(agent()));
+    assert_eq!(
+        shard.said(),
+        [
+            Said::Event(EventType::ChannelCreate),
+            Said::VendorDial(agent())
+        ],
+        "the far end is not answered before there is somebody"
+    );
+    let (mut bot, live) = Bot::new();
+    let now = Instant::now();
+    let mut switch = shard.handle.0.borrow_mut();
+    switch.vendor_dialled(now, call_sid, Ok(Box::new(live)));
+    drop(switch);
+    assert_eq!(shard.said(), [Said::Accept { early: false }]);
+    let media = shard.answered(StreamDirection::SendRecv);
+    shard.progress(call_sid, TrunkProgress::Answered(media));
+    assert_eq!(shard.said(), [Said::Event(EventType::ChannelAnswer)]);
+    let mut stream_sid = None;
+    until(shard, &mut bot, |_, heard| {
+        for message in heard {
+            if message["event"] == "start" {
+                assert_eq!(message["start"]["customParameters"]["from"], "+15550123");
+                stream_sid = message["streamSid"].as_str().map(str::to_owned);
+            }
+        }
+        stream_sid.is_some()
+    });
+    (call_sid, bot, stream_sid.unwrap())
+}
+
+#[test]
+fn an_agent_hears_the_far_end_and_is_heard_by_it() {
+    let mut shard = Shard::new(64);
+    let (call_sid, mut bot, stream_sid) = taken(&mut shard);
+
+    shard.far_says(call_sid, 0, 1, &[0x55; 160]);
+    until(&shard, &mut bot, |_, heard| {
+        heard.iter().any(|message| {
+            message["event"] == "media"
+                && STANDARD
+                    .decode(message["media"]["payload"].as_str().unwrap())
+                    .unwrap()
+                    == [0x55; 160]
+        })
+    });
+
+    let audio = STANDARD.encode([0x66; 480]);
+    bot.says(&json!({"event": "media", "streamSid": stream_sid, "media": {"payload": audio}}));
+    bot.says(&json!({"event": "mark", "streamSid": stream_sid, "mark": {"name": "said"}}));
+    let heard = shard.far_hears(3);
+    assert!(
+        heard.iter().all(|packet| packet.1 == [0x66; 160]),
+        "{heard:?}"
+    );
+    until(&shard, &mut bot, |_, heard| {
+        let is_mark = |message: &Value| message["event"] == "mark";
+        heard
+            .iter()
+            .any(|message| is_mark(message) && message["mark"]["name"] == "said")
+    });
+}
+
+#[test]
+fn the_far_end_hangs_up_and_the_agent_hears_stop_and_a_close() {
+    let mut shard = Shard::new(64);
+    let (call_sid, mut bot, _) = taken(&mut shard);
+    let cause = crate::call::q850::Q850Cause::NORMAL;
+    let text = "BYE".to_owned();
+    shard.progress(
+        call_sid,
+        TrunkProgress::HungUp {
+            cause,
+            fault: None,
+            text,
+        },
+    );
+    let mut stopped = false;
+    until(&shard, &mut bot, |bot, heard| {
+        stopped |= heard.iter().any(|message| message["event"] == "stop");
+        bot.closed.is_some()
+    });
+    assert!(stopped);
+    assert_eq!(bot.closed, Some(1000));
+    assert_eq!(
+        shard.said(),
+        [Said::End {
+            cause: 16,
+            answered: true
+        }],
+        "one end, and the far end is gone already"
+    );
+    drop(bot);
+    let begun = Instant::now();
+    while !shard.handle.0.borrow().pcm.is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "the socket stays");
+        shard.turn();
+    }
+    assert_eq!(shard.handle.0.borrow().sessions.len(), 0);
+}
+
+#[test]
+fn an_agent_that_closes_or_breaks_the_rules_ends_its_call() {
+    let mut shard = Shard::new(64);
+    let (_, bot, _) = taken(&mut shard);
+    drop(bot);
+    let (said, record) = shard.said_to_the_end();
+    assert_eq!(
+        said.last(),
+        Some(&Said::End {
+            cause: 27,
+            answered: true
+        })
+    );
+    assert_eq!(record.fault, Some(Fault::Agent));
+
+    let mut shard = Shard::new(64);
+    let (_, mut bot, _) = taken(&mut shard);
+    bot.says(&json!({"event": "media", "streamSid": "MZ0", "media": {"payload": ""}}));
+    let (_, record) = shard.said_to_the_end();
+    assert_eq!(record.fault, Some(Fault::Agent));
+    until(&shard, &mut bot, |bot, _| bot.closed.is_some());
+    assert_eq!(bot.closed, Some(1008));
+    let metrics = Arc::clone(&shard.handle.0.borrow().metrics);
+    let kind = crate::pcm::ViolationKind::WrongStream as usize;
+    assert_eq!(metrics.pcm_violations[1].at(kind).value(), 1);
+}
+
+#[test]
+fn an_agent_that_is_not_reached_ends_the_call_with_its_reason() {
+    let mut shard = Shard::new(64);
+    let call_sid = shard.incoming(1, IncomingTarget::Agent(agent()));
+    let refusal = Refusal::new(
+        RefusalCode::Timeout,
+        Fault::Agent,
+        "no answer within 5000 ms",
+    );
+    let mut switch = shard.handle.0.borrow_mut();
+    switch.vendor_dialled(Instant::now(), call_sid, Err(refusal));
+    drop(switch);
+    let (_, record) = shard.said_to_the_end();
+    assert_eq!(record.fault, Some(Fault::Agent));
+    assert_eq!(shard.said(), [], "nothing follows the end");
+    let switch = shard.handle.0.borrow();
+    assert_eq!((switch.sessions.len(), switch.trunk_ports.in_use()), (0, 0));
+}
