@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::media::{FrameClock, LegRecord};
+use super::report::DURING_THE_CALL;
 use super::signalling::OpenError;
 
 /// For each step of a set-up.
@@ -83,7 +84,7 @@ impl fmt::Display for CallFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.stage {
             Some(stage) => write!(f, "{}: {}", stage.name(), self.reason),
-            None => write!(f, "during the call: {}", self.reason),
+            None => write!(f, "{DURING_THE_CALL}: {}", self.reason),
         }
     }
 }

@@ -109,6 +109,14 @@ fn calls(report: &Report) -> Vec<Figure> {
             "not answered, or no media".to_owned(),
         )
         .held("0".to_owned(), report.setup_failed == 0),
+        plain(
+            "Broken",
+            "calls_broken",
+            count(report.calls_broken),
+            "calls",
+            "were up, and ended by themselves or not as they should have".to_owned(),
+        )
+        .held("0".to_owned(), report.calls_broken == 0),
         quantiles(
             report,
             "Set-up time",

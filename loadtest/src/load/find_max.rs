@@ -161,6 +161,10 @@ fn judge_step(plan: &FindMaxPlan, report: &Report) -> FindMaxStep {
             report.setup_failed
         ));
     }
+    if report.calls_broken > 0 {
+        let why = report.why_broken();
+        reasons.push(format!("{} calls broke{why}", report.calls_broken));
+    }
     let worse =
         |both: BothWays<Option<f64>>| both.a_to_b.into_iter().chain(both.b_to_a).reduce(f64::max);
     match worse(report.loss_pct) {
@@ -195,6 +199,7 @@ fn judge_step(plan: &FindMaxPlan, report: &Report) -> FindMaxStep {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::super::report::Failure;
     use super::*;
 
     const PLAN: FindMaxPlan = FindMaxPlan {
@@ -248,6 +253,25 @@ mod tests {
             report.limited_by.contains("largest"),
             "{}",
             report.limited_by
+        );
+    }
+
+    #[test]
+    fn a_step_whose_calls_break_does_not_pass() {
+        let report = Report {
+            calls: 50,
+            calls_broken: 2,
+            loss_pct: both(Some(0.0)),
+            delay_ms_p99_median: both(Some(2.0)),
+            failures: vec![Failure {
+                calls: 2,
+                reason: "during the call: ended with cause 41: a fault".to_owned(),
+            }],
+            ..Report::default()
+        };
+        assert_eq!(
+            judge_step(&PLAN, &report).why_not.as_deref(),
+            Some("2 calls broke: during the call: ended with cause 41: a fault")
         );
     }
 

@@ -17,6 +17,9 @@ pub struct Report {
     pub setup_ok: u64,
     /// Of these, not.
     pub setup_failed: u64,
+    /// Calls that were up, and then ended by themselves, or not as they should have.
+    #[serde(default)]
+    pub calls_broken: u64,
     /// Calls of which both directions passed the judge.
     pub audio_ok: u64,
     /// Calls that were judged: all that were set up, unless fewer were asked for.
@@ -331,6 +334,13 @@ impl Report {
     pub fn is_echo(&self) -> bool {
         self.scenario.ends_with("echo")
     }
+
+    /// The most frequent reason why a call that was up broke, with a colon before it; empty if none is known.
+    pub fn why_broken(&self) -> String {
+        let broken = |failure: &&Failure| failure.reason.starts_with(DURING_THE_CALL);
+        let why = self.failures.iter().find(broken);
+        why.map_or(String::new(), |why| format!(": {}", why.reason))
+    }
 }
 
 impl<T: Copy> BothWays<T> {
@@ -339,6 +349,9 @@ impl<T: Copy> BothWays<T> {
         [(A_TO_B, self.a_to_b), (B_TO_A, self.b_to_a)]
     }
 }
+
+/// How the reason begins of a call that was up.
+pub(super) const DURING_THE_CALL: &str = "during the call";
 
 /// How a reader is told of the direction from the vendor's side to the trunk's.
 pub const A_TO_B: &str = "vendor to trunk";

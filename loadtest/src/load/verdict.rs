@@ -63,6 +63,11 @@ impl Verdict {
                     all && report.setup_ok == report.calls && report.setup_failed == 0,
                 ),
             },
+            Check {
+                name: "calls broken",
+                value: number::count(report.calls_broken),
+                outcome: Outcome::of(report.calls_broken == 0),
+            },
             audio(report),
             loss(report),
             Check {
@@ -78,8 +83,8 @@ impl Verdict {
             },
         ];
         if let Some(frames) = &report.frames {
-            checks.insert(2, frames_equal(report, frames));
-            checks.insert(3, frames_told(frames));
+            checks.insert(3, frames_equal(report, frames));
+            checks.insert(4, frames_told(frames));
         }
         Self { checks }
     }
@@ -238,14 +243,15 @@ mod tests {
             .iter()
             .map(|check| check.value.as_str())
             .collect();
-        assert_eq!(values, ["200 of 200", "200 of 200", "0 %", "0", "0"]);
+        assert_eq!(values, ["200 of 200", "0", "200 of 200", "0 %", "0", "0"]);
     }
 
     #[test]
     fn each_fault_alone_is_a_failure() {
-        let faults: [fn(&mut Report); 7] = [
+        let faults: [fn(&mut Report); 8] = [
             |report| report.setup_ok = 199,
             |report| report.setup_failed = 1,
+            |report| report.calls_broken = 1,
             |report| report.audio_ok = 199,
             |report| report.loss_pct.b_to_a = Some(0.11),
             |report| report.events_missing = 1,
@@ -325,7 +331,7 @@ mod tests {
         report.loss_pct.a_to_b = None;
         let verdict = Verdict::of(&report);
         assert_eq!(
-            (verdict.outcome(), verdict.checks[2].value.as_str()),
+            (verdict.outcome(), verdict.checks[3].value.as_str()),
             (Outcome::Passed, "0 %")
         );
     }
@@ -336,6 +342,6 @@ mod tests {
         report.loss_pct.a_to_b = None;
         let verdict = Verdict::of(&report);
         assert_eq!(verdict.outcome(), Outcome::NotShown);
-        assert_eq!(verdict.checks[2].value, "not shown / 0 %");
+        assert_eq!(verdict.checks[3].value, "not shown / 0 %");
     }
 }

@@ -9,11 +9,12 @@ use loadtest::gateway::{ECHO_TENANT, Gateway, GatewaySetup};
 use serde_json::Value;
 
 /// The keys of the report (contracts section 10).
-const KEYS: [&str; 25] = [
+const KEYS: [&str; 26] = [
     "scenario",
     "calls",
     "setup_ok",
     "setup_failed",
+    "calls_broken",
     "audio_ok",
     "setup_ms",
     "delay_ms",

@@ -76,6 +76,9 @@ pub fn report(plan: &RunPlan, found: &Found) -> Report {
         calls: plan.calls.into(),
         setup_ok: count(found, |outcome| outcome.setup.is_some()),
         setup_failed: count(found, |outcome| outcome.setup.is_none()),
+        calls_broken: count(found, |outcome| {
+            outcome.setup.is_some() && outcome.failure.is_some()
+        }),
         audio_ok: passed(found),
         audio_judged: found.verdicts.len() as u64,
         impairment: plan.impairment.as_ref().map(ToString::to_string),

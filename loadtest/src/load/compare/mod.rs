@@ -202,6 +202,10 @@ fn why_not_counted(report: &Report) -> Option<String> {
         let (ok, calls) = (report.setup_ok, report.calls);
         return Some(format!("{ok} of {calls} calls were set up{}", because()));
     }
+    if report.calls_broken > 0 {
+        let why = report.why_broken();
+        return Some(format!("{} calls broke{why}", report.calls_broken));
+    }
     if report.audio_ok < report.calls {
         let (ok, calls) = (report.audio_ok, report.calls);
         return Some(format!(

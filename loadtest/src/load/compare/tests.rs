@@ -124,6 +124,8 @@ fn each_reason_is_told() {
     assert_eq!(why(|_| ()), None);
     let told = why(|report| report.setup_ok = 19).unwrap();
     assert_eq!(told, "19 of 20 calls were set up");
+    let told = why(|report| report.calls_broken = 2).unwrap();
+    assert_eq!(told, "2 calls broke");
     let told = why(|report| {
         report.cpu_ms_per_call_s = None;
         report.not_shown = vec!["delay: late".to_owned(), "all figures: no looks".to_owned()];

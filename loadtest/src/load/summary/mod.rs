@@ -17,9 +17,10 @@ use layout::{Side, bullets, table};
 /// Kinds of failure at most; the JSON file has all.
 const FAILURES_MAX: usize = 10;
 /// Figures that the checks above them tell already.
-const TOLD: [&str; 5] = [
+const TOLD: [&str; 6] = [
     "setup_ok",
     "setup_failed",
+    "calls_broken",
     "audio_ok",
     "events_missing",
     "leaked",

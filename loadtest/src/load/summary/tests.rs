@@ -9,6 +9,7 @@ const GOOD: &str = r"browser-sip, 200 calls: PASSED
 Opus at the vendor's side, PCMU at the trunk's, transcoded; gateway on 1 core; steady for 20 s
 
   ok   calls set up     200 of 200
+  ok   calls broken     0
   ok   audio passed     200 of 200
   ok   packets lost     0 %
   ok   events missing   0
@@ -44,6 +45,7 @@ Read this first
 const NOTHING_MEASURED: &str = r#"browser-echo, 20 calls: FAILED
 
   FAIL   calls set up     0 of 20
+  ok     calls broken     0
   -      audio passed     not judged
   -      packets lost     not shown
   ok     events missing   0
