@@ -17,6 +17,7 @@ use super::assemble::Times;
 use super::call::{CallClocks, CallFailure, CallNumber, CallOutcome, StageTimes};
 use super::host;
 use super::judges::{CallVerdict, Judges, Standard};
+use super::listening::Listening;
 use super::media::{LegRecord, MediaThreads};
 use super::observer::{Counters, Observer, Sample};
 use super::run::{RunError, RunPlan};
@@ -133,6 +134,7 @@ pub(super) fn make_calls<P: Parties>(
             counters,
             outcomes: RefCell::default(),
             seed: plan.seed,
+            lossless: plan.impairment.is_none(),
         });
         drive(plan, &calls, look, &mut judges, on_phase).await
     })?;
@@ -186,11 +188,34 @@ struct Calls<P> {
     counters: Arc<Counters>,
     outcomes: RefCell<Vec<CallOutcome>>,
     seed: u64,
+    /// Nothing is lost on purpose.
+    lossless: bool,
+}
+
+/// What is done now, for the calls that are up.
+#[derive(Clone, Copy)]
+enum Phase {
+    SetUps,
+    Steady,
+    HangUps { since: Instant },
+}
+
+/// How long a call is up, and what of it is measured.
+enum Lasts {
+    /// So long; nothing.
+    WarmUp(Duration),
+    /// So long, whatever the others do; all but the beginning.
+    Own(Duration),
+    /// Until the steady time, which is measured, is over, and then its share of the hang-ups.
+    Shared {
+        phase: watch::Receiver<Phase>,
+        order_s: f64,
+    },
 }
 
 impl<P: Parties> Calls<P> {
     /// One call from its first packet to what is left of it.
-    async fn call(&self, number: CallNumber, end: impl Future<Output = ()>) -> CallOutcome {
+    async fn call(&self, number: CallNumber, lasts: Lasts) -> CallOutcome {
         let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
         count(&self.counters.begun);
         // 17 and 40 have no common factor: neighbours are far apart, and forty in a row fill all phases.
@@ -218,8 +243,9 @@ impl<P: Parties> Calls<P> {
         let mut call = placed.call;
         outcome.call_sid = placed.call_sid;
         outcome.setup = Some(placed.setup);
+        let listening = Listening::new(&clocks);
         let ended_itself: Option<CallFailure> = tokio::select! {
-            () = end => None,
+            () = lasts.end(&listening) => None,
             failure = P::ended_by_gateway(&mut call) => Some(failure),
         };
         self.counters.up.fetch_sub(1, Ordering::Relaxed);
@@ -229,7 +255,8 @@ impl<P: Parties> Calls<P> {
             .await;
         outcome.at_vendor = ended.at_vendor;
         outcome.at_trunk = ended.at_trunk;
-        outcome.failure = ended_itself.or(ended.failure);
+        let silent = listening.failure().filter(|_| self.lossless);
+        outcome.failure = ended_itself.or(silent).or(ended.failure);
         if outcome.failure.is_some() {
             count(&self.counters.broken);
         }
@@ -237,14 +264,10 @@ impl<P: Parties> Calls<P> {
     }
 
     /// Runs a call as a task and keeps its outcome.
-    fn start(
-        self: &Rc<Self>,
-        number: CallNumber,
-        end: impl Future<Output = ()> + 'static,
-    ) -> tokio::task::JoinHandle<()> {
+    fn start(self: &Rc<Self>, number: CallNumber, lasts: Lasts) -> tokio::task::JoinHandle<()> {
         let calls = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let outcome = calls.call(number, end).await;
+            let outcome = calls.call(number, lasts).await;
             calls.outcomes.borrow_mut().push(outcome);
         })
     }
@@ -267,7 +290,7 @@ async fn drive<P: Parties>(
     let after_warm_up = look()?;
 
     on_phase("ramp");
-    let (hang_up, hung_up) = watch::channel(Instant::now() + Duration::from_secs(86_400 * 365));
+    let (tell_phase, phase) = watch::channel(Phase::SetUps);
     let first_setup = Instant::now();
     let mut tasks = Vec::new();
     let mut outcomes = Vec::new();
@@ -275,9 +298,14 @@ async fn drive<P: Parties>(
         let due = first_setup + due_after(plan, index);
         tokio::time::sleep_until(due.into()).await;
         let number = CallNumber(plan.warm_up_calls + index);
-        let order = f64::from(index) / (plan.setups_per_s * HANG_UP_SPEED);
-        let end = end_of_call(hung_up.clone(), plan.call_duration, order);
-        tasks.push(calls.start(number, end));
+        let lasts = match plan.call_duration {
+            Some(duration) => Lasts::Own(duration),
+            None => Lasts::Shared {
+                phase: phase.clone(),
+                order_s: f64::from(index) / (plan.setups_per_s * HANG_UP_SPEED),
+            },
+        };
+        tasks.push(calls.start(number, lasts));
         if plan.call_duration.is_some() && tasks.len() > 1_024 {
             tasks.retain(|task| !task.is_finished());
             take_outcomes(plan, calls, judges, &mut outcomes);
@@ -289,10 +317,13 @@ async fn drive<P: Parties>(
     if plan.call_duration.is_none() {
         tokio::time::sleep(SETTLE).await;
         on_phase("steady");
+        let _ = tell_phase.send(Phase::Steady);
         tokio::time::sleep(plan.duration).await;
         on_phase("hang-ups");
         first_hang_up = Instant::now();
-        let _ = hang_up.send(first_hang_up);
+        let _ = tell_phase.send(Phase::HangUps {
+            since: first_hang_up,
+        });
     }
     for task in tasks {
         // A task that panicked left no outcome, and the report tells of a call that is missing.
@@ -325,35 +356,42 @@ fn due_after(plan: &RunPlan, index: u32) -> Duration {
     Duration::from_secs_f64(seconds)
 }
 
-/// Ends after the call's own time, or its share of the hang-ups after everybody's.
-async fn end_of_call(
-    mut hung_up: watch::Receiver<Instant>,
-    call_duration: Option<Duration>,
-    order_s: f64,
-) {
-    if let Some(duration) = call_duration {
-        tokio::time::sleep(duration).await;
-        return;
+impl Lasts {
+    /// Waits for the end of the call.
+    async fn end(self, listening: &Listening) {
+        match self {
+            Self::WarmUp(duration) => tokio::time::sleep(duration).await,
+            Self::Own(duration) => {
+                let unmeasured = SETTLE.min(duration / 2);
+                tokio::time::sleep(unmeasured).await;
+                listening.begin();
+                tokio::time::sleep(duration - unmeasured).await;
+                listening.end();
+            }
+            Self::Shared { mut phase, order_s } => {
+                let steady = phase.wait_for(|phase| !matches!(phase, Phase::SetUps));
+                if steady.await.is_err() {
+                    // Nobody will say it any more: the run has ended.
+                    return;
+                }
+                listening.begin();
+                let over = phase.wait_for(|phase| matches!(phase, Phase::HangUps { .. }));
+                let Ok(Phase::HangUps { since }) = over.await.map(|phase| *phase) else {
+                    return;
+                };
+                listening.end();
+                let at = since + Duration::from_secs_f64(order_s);
+                tokio::time::sleep_until(at.into()).await;
+            }
+        }
     }
-    let since = loop {
-        if hung_up.changed().await.is_err() {
-            // Nobody will say it any more: the run has ended.
-            return;
-        }
-        let since = *hung_up.borrow();
-        if since <= Instant::now() {
-            break since;
-        }
-    };
-    let at = since + Duration::from_secs_f64(order_s);
-    tokio::time::sleep_until(at.into()).await;
 }
 
 /// Calls before the run: what is loaded once is loaded then. Their outcomes count only when all of them fail.
 async fn warm_up<P: Parties>(plan: &RunPlan, calls: &Rc<Calls<P>>) -> Result<(), RunError> {
     let mut tasks = Vec::new();
     for index in 0..plan.warm_up_calls {
-        tasks.push(calls.start(CallNumber(index), tokio::time::sleep(WARM_UP_LASTS)));
+        tasks.push(calls.start(CallNumber(index), Lasts::WarmUp(WARM_UP_LASTS)));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for task in tasks {

@@ -114,7 +114,7 @@ fn calls(report: &Report) -> Vec<Figure> {
             "calls_broken",
             count(report.calls_broken),
             "calls",
-            "were up, and ended by themselves or not as they should have".to_owned(),
+            "were up, and ended by themselves, fell silent one way or did not end as they should have".to_owned(),
         )
         .held("0".to_owned(), report.calls_broken == 0),
         quantiles(

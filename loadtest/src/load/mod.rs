@@ -21,6 +21,7 @@ pub mod html;
 pub mod http_service;
 pub mod impaired;
 pub mod judges;
+mod listening;
 pub mod media;
 pub mod not_shown;
 pub mod number;

@@ -17,7 +17,7 @@ pub struct Report {
     pub setup_ok: u64,
     /// Of these, not.
     pub setup_failed: u64,
-    /// Calls that were up, and then ended by themselves, or not as they should have.
+    /// Calls that were up, and then ended by themselves, fell silent one way, or did not end as they should have.
     #[serde(default)]
     pub calls_broken: u64,
     /// Calls of which both directions passed the judge.

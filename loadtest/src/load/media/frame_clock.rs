@@ -16,10 +16,21 @@ const TOLERANCE_NS: i64 = 50_000;
 /// A packet that would have to be so many frames off is of a stream that began anew.
 const FRAMES_BACK_MAX: i64 = 50;
 
-/// When a leg sent which frame, by the wall clock: written by one thread, read by another.
+/// When a leg sent which frame, by the wall clock: written by one thread, read by another, which counts what it heard of them.
 pub struct FrameClock {
     sent_at_ns: Vec<AtomicU64>,
     count: AtomicU64,
+    not_sent: AtomicU64,
+    heard: AtomicU64,
+}
+
+/// What a leg has sent so far, and how much of it the other leg has heard, in packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// By the leg, which its own socket did not refuse.
+    pub sent: u64,
+    /// By the other one, without duplicates.
+    pub heard: u64,
 }
 
 impl Default for FrameClock {
@@ -27,6 +38,8 @@ impl Default for FrameClock {
         Self {
             sent_at_ns: (0..FRAMES_KEPT_MAX).map(|_| AtomicU64::new(0)).collect(),
             count: AtomicU64::new(0),
+            not_sent: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
         }
     }
 }
@@ -35,6 +48,22 @@ impl FrameClock {
     /// Frames sent so far.
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Acquire)
+    }
+
+    /// Sent and heard so far.
+    pub fn tally(&self) -> Tally {
+        // In this order: what is heard meanwhile must not seem to be more than was sent.
+        let heard = self.heard.load(Ordering::Acquire);
+        let not_sent = self.not_sent.load(Ordering::Acquire);
+        Tally {
+            sent: self.count().saturating_sub(not_sent),
+            heard,
+        }
+    }
+
+    /// The frame that was noted last was not sent after all.
+    pub(super) fn note_not_sent(&self) {
+        self.not_sent.fetch_add(1, Ordering::Release);
     }
 
     /// The next frame is sent at this time.
@@ -81,7 +110,7 @@ struct Anchor {
 }
 
 impl FrameAnchor {
-    /// How long this packet was on its way, in ns; none when nothing was sent that it could carry.
+    /// Counts a packet as heard and tells how long it was on its way, in ns; none when nothing was sent that it could carry.
     pub(super) fn delay_ns(
         &mut self,
         ssrc: u32,
@@ -90,6 +119,7 @@ impl FrameAnchor {
         arrival_ns: u64,
         sent: &FrameClock,
     ) -> Option<u64> {
+        sent.heard.fetch_add(1, Ordering::Release);
         let presumed = self.anchor.filter(|anchor| anchor.ssrc == ssrc);
         if let Some(delay) = presumed
             .and_then(|anchor| self.follow(anchor, timestamp, frame_ticks, arrival_ns, sent))

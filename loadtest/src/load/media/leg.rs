@@ -226,6 +226,7 @@ impl LegState {
             self.octets = self.octets.wrapping_add(payload.len() as u32);
             *self.plan.direction.of(&mut window.sent) += 1;
         } else {
+            self.plan.clock.note_not_sent();
             self.record.send_failures += 1;
         }
         if self.frame == 0 {

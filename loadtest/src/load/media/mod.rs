@@ -10,7 +10,8 @@
 //!   [`MediaWindow::lateness`].
 //! - **Delays** are the shortest that fit what came (see `frame_clock.rs`): a gateway that holds whole frames back is
 //!   found by the judge's alignment only, which corrects them.
-//! - **Losses** are from sequence numbers between the first and the last packet of each leg.
+//! - **Losses** are from sequence numbers between the first and the last packet of each leg. What a leg never heard at all is
+//!   found by the [`Tally`] of the other one's clock.
 
 mod consent;
 mod frame_clock;
@@ -43,7 +44,7 @@ use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
 pub use consent::Consent;
-pub use frame_clock::{FRAMES_KEPT_MAX, FrameClock};
+pub use frame_clock::{FRAMES_KEPT_MAX, FrameClock, Tally};
 pub use histogram::DelayHistogram;
 pub use leg::{Direction, LegPlan, LegRecord};
 pub use protection::{Protection, SrtpMaster, SrtpProfile};

@@ -213,6 +213,7 @@ fn what_a_reflector_drops_is_counted_as_lost() {
     let reflected = reflect(reflector, Arc::clone(&stop));
     let mut plan = plan(socket, reflector_address, &frames);
     (plan.rtcp, plan.record) = (false, Duration::from_millis(500));
+    let clock = Arc::clone(&plan.clock);
     let leg = media.open(plan).unwrap();
     std::thread::sleep(TALK);
     // Stopped first, so that no packet is on its way at the end.
@@ -222,6 +223,9 @@ fn what_a_reflector_drops_is_counted_as_lost() {
     let record = leg.close().unwrap();
     assert!(dropped >= 10);
     assert_eq!(record.lost, dropped);
+    let Tally { sent, heard } = clock.tally();
+    assert_eq!((sent, heard), (record.sent, record.received));
+    assert!(sent - heard >= dropped as u64);
     assert!(
         (20..=25).contains(&record.packets.len()),
         "{}",
