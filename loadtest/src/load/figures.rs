@@ -255,7 +255,7 @@ fn cost(report: &Report) -> Vec<Figure> {
 }
 
 fn conditions(report: &Report) -> Vec<Figure> {
-    let late = Some(report.generator_late_ms_p99);
+    let (late, steal) = (report.generator_late_ms_p99, report.steal_pct);
     vec![
         plain("Gateway cores", "gateway_cores", count(report.gateway_cores), "", "cores with a shard".to_owned()),
         plain(
@@ -292,11 +292,11 @@ fn conditions(report: &Report) -> Vec<Figure> {
             report,
             "CPU stolen",
             "steal_pct",
-            Some(report.steal_pct),
+            steal,
             "% of one core",
             "what the hypervisor took from all cores together, in the steady window",
         )
-        .below(Some(report.steal_pct), targets::STEAL_PCT_MAX),
+        .below(steal, targets::STEAL_PCT_MAX),
     ]
 }
 
@@ -495,6 +495,10 @@ mod tests {
             find(&groups, "CPU of a call").target.as_ref().unwrap().met,
             None
         );
+        for condition in ["Generator late, p99", "CPU stolen"] {
+            let target = find(&groups, condition).target.as_ref();
+            assert_eq!(target.unwrap().met, None, "{condition} was not measured");
+        }
         assert_eq!(
             why("Delay p99, median of seconds"),
             why("Delay, vendor to trunk")
@@ -506,7 +510,7 @@ mod tests {
         let report = Report {
             transcoded: true,
             cpu_ms_per_call_s: Some(3.3),
-            generator_late_ms_p99: 1.0,
+            generator_late_ms_p99: Some(1.0),
             loss_pct: BothWays {
                 a_to_b: Some(0.2),
                 b_to_a: Some(0.0),

@@ -130,14 +130,16 @@ impl<'a> Search<'a> {
 
 /// Whose fault a failed step may be, if it is not the gateway's alone.
 fn blame(report: &Report) -> Option<String> {
-    if report.generator_late_ms_p99 >= GENERATOR_LATE_MS_P99_MAX {
-        return Some(format!(
-            "the generator sent {:.2} ms late",
-            report.generator_late_ms_p99
-        ));
+    let Some(late_ms) = report.generator_late_ms_p99 else {
+        return Some("how late the generator sent was not measured".to_owned());
+    };
+    if late_ms >= GENERATOR_LATE_MS_P99_MAX {
+        return Some(format!("the generator sent {late_ms:.2} ms late"));
     }
-    (report.steal_pct >= STEAL_PCT_MAX)
-        .then(|| format!("the hypervisor took {:.1} % of a core", report.steal_pct))
+    let Some(steal_pct) = report.steal_pct else {
+        return Some("what the hypervisor took was not measured".to_owned());
+    };
+    (steal_pct >= STEAL_PCT_MAX).then(|| format!("the hypervisor took {steal_pct:.1} % of a core"))
 }
 
 /// With the 99th percentile that the step goes by.
@@ -228,7 +230,8 @@ mod tests {
                 delay_ms: both(Some(Quantiles { p50: 1.0, p99 })),
                 delay_ms_p99_median: both(Some(p99)),
                 loss_pct: both(Some(0.0)),
-                generator_late_ms_p99: if calls > generator { 3.0 } else { 0.2 },
+                generator_late_ms_p99: Some(if calls > generator { 3.0 } else { 0.2 }),
+                steal_pct: Some(0.0),
                 ..Report::default()
             })
         };
@@ -273,6 +276,24 @@ mod tests {
             judge_step(&PLAN, &report).why_not.as_deref(),
             Some("2 calls broke: during the call: ended with cause 41: a fault")
         );
+    }
+
+    #[test]
+    fn what_was_not_measured_clears_nobody() {
+        let measured = Report {
+            generator_late_ms_p99: Some(0.2),
+            steal_pct: Some(0.0),
+            ..Report::default()
+        };
+        assert_eq!(blame(&measured), None);
+        for spoil in [
+            |report: &mut Report| report.generator_late_ms_p99 = None,
+            |report: &mut Report| report.steal_pct = None,
+        ] {
+            let mut report = measured.clone();
+            spoil(&mut report);
+            assert!(blame(&report).is_some_and(|why| why.contains("not measured")));
+        }
     }
 
     #[test]

@@ -39,7 +39,8 @@ pub struct Report {
     pub delay_ms_p99_median: BothWays<Option<f64>>,
     /// Seconds of the steady time in which generator and host were on time: only these count for delays.
     pub seconds_on_time: u64,
-    /// Frames that never came, in percent of those sent in the steady window.
+    /// Packets that are missing between those that came, in percent of both, in the steady window. Of calls that come and go, in
+    /// the whole run.
     pub loss_pct: BothWays<Option<f64>>,
     /// Estimated from loss, delay and codec (G.107), the worse direction of each call.
     pub mos: Option<MosQuantiles>,
@@ -63,10 +64,10 @@ pub struct Report {
     pub rss_kb_per_call: Option<f64>,
     /// Cores with a shard.
     pub gateway_cores: u64,
-    /// How late the generator sent, 99th percentile in the steady window, in ms.
-    pub generator_late_ms_p99: f64,
-    /// CPU that the hypervisor took from all cores together in the steady window, in percent of one core.
-    pub steal_pct: f64,
+    /// How late the generator sent, 99th percentile in the steady window, in ms. Of calls that come and go, in the whole run.
+    pub generator_late_ms_p99: Option<f64>,
+    /// CPU that the hypervisor took from all cores together in the same time, in percent of one core.
+    pub steal_pct: Option<f64>,
     /// Calls without exactly one CREATE and one HANGUP_COMPLETE at `/v1/events`.
     pub events_missing: u64,
     /// Calls, ports, slab entries and file descriptors that are left 5 s after the last hang-up.
@@ -262,9 +263,9 @@ pub struct FindMaxStep {
     /// CPU of all gateway threads in the steady window, in percent of one core.
     pub gateway_cpu_pct: Option<f64>,
     /// As in [`Report::generator_late_ms_p99`].
-    pub generator_late_ms_p99: f64,
+    pub generator_late_ms_p99: Option<f64>,
     /// As in [`Report::steal_pct`].
-    pub steal_pct: f64,
+    pub steal_pct: Option<f64>,
     /// Within all limits.
     pub passed: bool,
     /// Which limit it did not keep; none where it passed.
@@ -324,9 +325,9 @@ pub struct CompareSample {
     /// In ms.
     pub delay_ms: BothWays<Option<Quantiles>>,
     /// In percent of one core.
-    pub steal_pct: f64,
+    pub steal_pct: Option<f64>,
     /// In ms.
-    pub generator_late_ms_p99: f64,
+    pub generator_late_ms_p99: Option<f64>,
 }
 
 impl Report {

@@ -68,7 +68,7 @@ impl UndisturbedDelay {
         let steady: Vec<&Window> = windows.iter().filter(|window| window.steady).collect();
         let counted: Vec<&&Window> = steady
             .iter()
-            .filter(|window| !is_late(window) && !is_stolen(window))
+            .filter(|window| is_undisturbed(window) && has_delay(window))
             .collect();
         let median_of = |direction: fn(&Window) -> Option<Quantiles>| {
             median(
@@ -115,6 +115,10 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
 /// A steady window in which neither the generator nor the host could have made the delay.
 pub fn is_undisturbed(window: &Window) -> bool {
     window.steady && !is_late(window) && !is_stolen(window)
+}
+
+fn has_delay(window: &Window) -> bool {
+    window.delay_ms.a_to_b.is_some() || window.delay_ms.b_to_a.is_some()
 }
 
 // A value that is no number counts as disturbed.

@@ -69,7 +69,7 @@ pub struct Found {
 
 /// Puts the report together.
 pub fn report(plan: &RunPlan, found: &Found) -> Report {
-    let steady = Steady::of(found);
+    let steady = Steady::of(plan, found);
     let held_back_ms = held_back_ms(found);
     let mut report = Report {
         scenario: plan.scenario.name().to_owned(),
@@ -91,7 +91,7 @@ pub fn report(plan: &RunPlan, found: &Found) -> Report {
         packets_b_to_a: received(found, |outcome| outcome.at_vendor.as_ref()),
         steady_s: steady.seconds,
         gateway_cores: found.at_start.shards,
-        generator_late_ms_p99: steady.media.lateness.quantile_ms(0.99).unwrap_or(0.0),
+        generator_late_ms_p99: steady.media.lateness.quantile_ms(0.99),
         steal_pct: steady.steal_pct,
         events_missing: events_missing(plan, found),
         leaked: leaked(found),

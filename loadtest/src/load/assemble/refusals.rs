@@ -21,13 +21,24 @@ pub(super) fn refuse(
             "delay",
             format!(
                 "{}; {STEADY_SAMPLES_MIN} are needed. A generator is late from {GENERATOR_LATE_MS_P99_MAX} ms on at its 99th \
-                 percentile ({:.2} ms in all): more --load-cores or fewer calls help. All seconds are in the pictures",
+                 percentile: more --load-cores or fewer calls help. All seconds are in the pictures",
                 undisturbed.counted_windows(),
-                report.generator_late_ms_p99
             ),
         );
         report.delay_ms = BothWays::default();
         report.delay_ms_p99_median = BothWays::default();
+    }
+    if report.generator_late_ms_p99.is_none() {
+        refuse(
+            "generator_late_ms_p99",
+            "nothing was sent in the measured time".to_owned(),
+        );
+    }
+    if report.steal_pct.is_none() {
+        refuse(
+            "steal_pct",
+            "there were no two looks in the measured time".to_owned(),
+        );
     }
     if plan.call_duration.is_some() {
         refuse(

@@ -1,8 +1,11 @@
 //! The steady time of a run, summed: from 2 s after the last set-up to the first hang-up.
+//!
+//! Calls that come and go have none. Of these packets, lateness and steal are summed over the whole run.
 
 use super::super::media::{DelayHistogram, MediaWindow};
 use super::super::observer::Sample;
 use super::super::report::BothWays;
+use super::super::run::RunPlan;
 use super::super::targets::{GENERATOR_LATE_MS_P99_MAX, STEAL_PCT_MAX};
 use super::{Found, quantile};
 
@@ -13,18 +16,18 @@ const CPU_WINDOWS: usize = 5;
 pub(super) struct Steady {
     pub(super) seconds: f64,
     pub(super) samples: usize,
-    /// Everything in it.
+    /// Everything in it, or in the whole run.
     pub(super) media: MediaWindow,
     /// The delays of those seconds in which generator and host were on time.
     pub(super) delays: BothWays<DelayHistogram>,
     pub(super) cpu_ms_per_call_s: Option<f64>,
     pub(super) rss_kib: Option<f64>,
     pub(super) calls: f64,
-    pub(super) steal_pct: f64,
+    pub(super) steal_pct: Option<f64>,
 }
 
 impl Steady {
-    pub(super) fn of(found: &Found) -> Self {
+    pub(super) fn of(plan: &RunPlan, found: &Found) -> Self {
         let inside: Vec<&Sample> = found
             .samples
             .iter()
@@ -39,24 +42,38 @@ impl Steady {
             rss_kib: None,
             calls: inside.iter().map(|sample| sample.up as f64).sum::<f64>()
                 / inside.len().max(1) as f64,
-            steal_pct: 0.0,
+            steal_pct: None,
         };
-        // What a look tells happened in the second before it.
-        for pair in inside.windows(2) {
-            if let [before, after] = pair {
-                steady.add(before, after);
-            }
-        }
         if let (Some(first), Some(last)) = (inside.first(), inside.last()) {
             steady.seconds = (last.at - first.at).as_secs_f64();
-            let stolen = last.host.steal_s - first.host.steal_s;
-            steady.steal_pct = stolen * 100.0 / steady.seconds.max(0.001);
+        }
+        if plan.call_duration.is_none() {
+            steady.sum(&inside);
+        } else {
+            let calls = found.times.first_setup..=found.times.last_hang_up;
+            let whole = found.samples.iter();
+            let whole: Vec<&Sample> = whole.filter(|sample| calls.contains(&sample.at)).collect();
+            steady.sum(&whole);
         }
         let gateways = inside.iter().filter_map(|sample| sample.gateway.as_ref());
         let mut rss: Vec<f64> = gateways.map(|gateway| gateway.rss_kib).collect();
         rss.sort_by(f64::total_cmp);
         steady.rss_kib = quantile(&rss, 0.5);
         steady
+    }
+
+    /// What a look tells happened in the second before it.
+    fn sum(&mut self, looks: &[&Sample]) {
+        for pair in looks.windows(2) {
+            if let [before, after] = pair {
+                self.add(before, after);
+            }
+        }
+        if let [first, .., last] = looks {
+            let seconds = (last.at - first.at).as_secs_f64();
+            let stolen = last.host.steal_s - first.host.steal_s;
+            self.steal_pct = Some(stolen * 100.0 / seconds.max(0.001));
+        }
     }
 
     fn add(&mut self, before: &Sample, after: &Sample) {

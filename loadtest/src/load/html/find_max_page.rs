@@ -126,14 +126,14 @@ fn plots(report: &FindMaxReport) -> String {
             "Generator lateness, p99",
             "late, ms",
             one("generator", Colour::Purple, |step| {
-                Some(step.generator_late_ms_p99)
+                step.generator_late_ms_p99
             }),
             Some(late_limit),
         ),
         plot(
             "CPU stolen",
             "% of one core",
-            one("stolen", Colour::Purple, |step| Some(step.steal_pct)),
+            one("stolen", Colour::Purple, |step| step.steal_pct),
             Some(steal_limit),
         ),
     ];

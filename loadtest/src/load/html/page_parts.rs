@@ -180,7 +180,10 @@ pub fn cell(value: Option<f64>) -> String {
 }
 
 /// A value of a cell, marked where it is not below its limit.
-pub fn limited_cell(value: f64, limit: f64) -> String {
+pub fn limited_cell(value: Option<f64>, limit: f64) -> String {
+    let Some(value) = value else {
+        return cell(None);
+    };
     let text = number::short(value);
     if value < limit {
         text

@@ -298,8 +298,8 @@ fn steps(steps: &[FindMaxStep]) -> String {
             or_dash(step.loss_pct.b_to_a),
             or_dash(step.cpu_ms_per_call_s),
             or_dash(step.gateway_cpu_pct),
-            short(step.generator_late_ms_p99),
-            short(step.steal_pct),
+            or_dash(step.generator_late_ms_p99),
+            or_dash(step.steal_pct),
             end,
         ]
     }));
@@ -357,8 +357,8 @@ fn round_row(round: usize, side: &str, sample: &CompareSample) -> Vec<String> {
         or_dash(sample.delay_ms.b_to_a.map(|delay| delay.p99)),
         or_dash(sample.loss_pct.a_to_b),
         or_dash(sample.loss_pct.b_to_a),
-        short(sample.generator_late_ms_p99),
-        short(sample.steal_pct),
+        or_dash(sample.generator_late_ms_p99),
+        or_dash(sample.steal_pct),
     ]
 }
 
