@@ -1,11 +1,16 @@
 //! How many calls a gateway carries: runs with more and more of them until one fails, then halves the distance.
 //!
 //! Each step is a run of its own, on a gateway of its own where it is spawned, so that no step inherits the queues of the one
-//! before. A step that fails because the generator or the host was late ends the search without an answer.
+//! before. A step that fails while the generator or the host was late tells nothing of the gateway: the search goes on below it,
+//! and when no step there fails by the gateway's fault, it ends with the most that passed and with whose fault it was that there
+//! are no more.
 
 use super::report::{BothWays, FindMaxReport, FindMaxStep, Quantiles, Report};
 use super::run::RunError;
 use super::targets::{GENERATOR_LATE_MS_P99_MAX, STEAL_PCT_MAX};
+
+/// Why a step did not pass of which nothing else is wrong: too few seconds were on time.
+const NO_DELAY: &str = "no delay can be shown";
 
 /// The search.
 #[derive(Debug, Clone)]
@@ -43,8 +48,11 @@ pub fn find_max(
         on_step(&step);
         let outcome = match (step.passed, blame(&report)) {
             (true, _) => Outcome::Passed,
-            (false, None) => Outcome::Failed,
             (false, Some(late)) => Outcome::NotShown(late),
+            (false, None) if step.why_not.as_deref() == Some(NO_DELAY) => {
+                Outcome::NotShown(NO_DELAY.to_owned())
+            }
+            (false, None) => Outcome::Failed,
         };
         found.scenario.clone_from(&report.scenario);
         found.gateway_cores = report.gateway_cores;
@@ -110,7 +118,11 @@ impl<'a> Search<'a> {
     fn take(&mut self, calls: u32, outcome: Outcome) {
         match outcome {
             Outcome::Passed => self.passed = Some(calls),
-            Outcome::Failed => self.failed = Some(calls),
+            // Below one that was not shown: so that one would have failed as well.
+            Outcome::Failed => {
+                self.failed = Some(calls);
+                self.not_shown = None;
+            }
             // Closer to what passed it may be shown; the reason stays if not.
             Outcome::NotShown(late) => {
                 self.failed = Some(calls);
@@ -177,7 +189,7 @@ fn judge_step(plan: &FindMaxPlan, report: &Report) -> FindMaxStep {
     match worse(report.delay_ms_p99_median) {
         Some(p99) if p99 > plan.delay_ms_p99_max => reasons.push(format!("p99 delay {p99:.1} ms")),
         Some(_) => {}
-        None => reasons.push("no delay can be shown".to_owned()),
+        None => reasons.push(NO_DELAY.to_owned()),
     }
     FindMaxStep {
         calls: report.calls,
@@ -298,12 +310,23 @@ mod tests {
 
     #[test]
     fn a_late_generator_is_blamed() {
-        let (report, _) = search(330, 150);
+        let (report, steps) = search(330, 150);
+        assert_eq!(steps, [50, 100, 200, 400, 300, 350, 325, 337]);
+        assert_eq!(report.calls_max, Some(325));
         assert!(
             report.limited_by.contains("generator"),
             "{}",
             report.limited_by
         );
         assert!(!report.not_shown.is_empty());
+    }
+
+    #[test]
+    fn a_gateway_that_fails_below_is_blamed_all_the_same() {
+        // 400 fail with a late generator, 350 without.
+        let (report, _) = search(330, 399);
+        assert_eq!(report.calls_max, Some(325));
+        assert_eq!(report.limited_by, "the gateway");
+        assert_eq!(report.not_shown, Vec::<String>::new());
     }
 }
