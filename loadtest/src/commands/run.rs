@@ -27,8 +27,8 @@ Calls of Twilio to an AI agent, over TLS both:
 Calls that come and go: 10000 of 4 s each
   clutchcall-loadtest run --spawn --scenario browser-sip-pcmu --calls 10000 --call-duration 4 --setup-rate 50
 
-Exit codes: 0 every call was answered and passed the judge, with all its events and nothing left behind; 1 not; 2 the command
-line is wrong.")]
+Exit codes: 0 every call was answered, went on to its end and passed the judge, without loss, with all its events and nothing left
+behind; 1 not, or one of these was not measured (as with --judge-every 0); 2 the command line is wrong.")]
 pub(super) struct RunArguments {
     #[command(flatten)]
     target: TargetArguments,
@@ -108,7 +108,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<bool, Box<dyn Error>> {
         fs::write(file, html::page(&report))?;
     }
     print!("{}", summary::summary(&report));
-    Ok(Verdict::of(&report).outcome() != Outcome::Failed)
+    Ok(Verdict::of(&report).outcome() == Outcome::Passed)
 }
 
 /// One run against the target, shown as it goes; `shards_lines` are for a spawned gateway besides the user's own.

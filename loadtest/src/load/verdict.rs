@@ -14,6 +14,8 @@ pub enum Outcome {
     Failed,
     /// There is no figure that would tell.
     NotShown,
+    /// It is as it was asked for, so there is nothing to check.
+    NotAsked,
 }
 
 impl Outcome {
@@ -23,6 +25,7 @@ impl Outcome {
             Self::Passed => "passed",
             Self::Failed => "failed",
             Self::NotShown => "not shown",
+            Self::NotAsked => "not asked",
         }
     }
 
@@ -89,7 +92,7 @@ impl Verdict {
         Self { checks }
     }
 
-    /// Of all checks together: one failure is a failure.
+    /// Of all checks together that were asked for: one failure is a failure, and one that tells nothing leaves it open.
     pub fn outcome(&self) -> Outcome {
         let any = |outcome| self.checks.iter().any(|check| check.outcome == outcome);
         if any(Outcome::Failed) {
@@ -186,8 +189,8 @@ fn loss(report: &Report) -> Check {
     };
     let values = [there, report.loss_pct.b_to_a];
     let outcome = if report.impairment.is_some() {
-        // Lost on purpose, and no fault.
-        Outcome::Passed
+        // Lost on purpose.
+        Outcome::NotAsked
     } else if values
         .iter()
         .flatten()
@@ -320,6 +323,18 @@ mod tests {
         assert_eq!(outcomes(with_frames(3, Some(3))), [failed, passed]);
         assert_eq!(outcomes(with_frames(3, Some(0))), [failed, failed]);
         assert_eq!(with_frames(0, Some(0)).checks[2].value, "2000");
+    }
+
+    #[test]
+    fn what_is_lost_on_purpose_is_not_checked() {
+        let mut report = Report {
+            impairment: Some("loss=5".to_owned()),
+            ..good()
+        };
+        report.loss_pct.b_to_a = Some(5.1);
+        let verdict = Verdict::of(&report);
+        assert_eq!(verdict.outcome(), Outcome::Passed);
+        assert_eq!(verdict.checks[3].outcome, Outcome::NotAsked);
     }
 
     #[test]

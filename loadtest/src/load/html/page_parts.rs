@@ -75,7 +75,7 @@ pub fn class(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Passed => "good",
         Outcome::Failed => "bad",
-        Outcome::NotShown => "unknown",
+        Outcome::NotShown | Outcome::NotAsked => "unknown",
     }
 }
 
@@ -84,7 +84,7 @@ pub fn sign(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Passed => "\u{2713}",
         Outcome::Failed => "\u{2717}",
-        Outcome::NotShown => "\u{2013}",
+        Outcome::NotShown | Outcome::NotAsked => "\u{2013}",
     }
 }
 

@@ -157,7 +157,7 @@ fn mark(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Passed => "ok",
         Outcome::Failed => "FAIL",
-        Outcome::NotShown => "-",
+        Outcome::NotShown | Outcome::NotAsked => "-",
     }
 }
 
