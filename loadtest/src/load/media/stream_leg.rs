@@ -98,7 +98,10 @@ impl StreamLegState {
                 self.record.sent += 1;
                 *self.plan.direction.of(&mut window.sent) += 1;
             }
-            Err(_) => self.record.send_failures += 1,
+            Err(_) => {
+                self.plan.clock.note_not_sent();
+                self.record.send_failures += 1;
+            }
         }
         if self.frame == 0 {
             self.record.first_sent_at = now.instant_of(at_ns);
