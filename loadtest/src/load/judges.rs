@@ -16,12 +16,12 @@ use crate::speech;
 
 use super::call::CallNumber;
 use super::frames::FrameCounts;
-use super::media::{EncodedSpeech, LegRecord};
+use super::media::{EncodedSpeech, LEGS_MAX, LegRecord};
 use super::report::BothWays;
 use super::scenario::{FarEnd, Scenario};
 
-/// Calls that wait for the judges: 20 s of both directions of one are 0.3 MB.
-const WAITING_MAX: usize = 20_000;
+/// Calls that wait for the judges: as many as can be up at once. 20 s of both directions of one are 0.3 MB.
+const WAITING_MAX: usize = LEGS_MAX / 2;
 
 /// What is judged, the same for all calls of a run.
 #[derive(Clone)]
@@ -106,6 +106,7 @@ pub struct Judges {
     work: Option<Sender<Work>>,
     threads: Vec<JoinHandle<()>>,
     given: usize,
+    waiting_max: usize,
     desk: Arc<Desk>,
 }
 
@@ -131,6 +132,7 @@ impl Judges {
             work: Some(work),
             threads: Vec::new(),
             given: 0,
+            waiting_max: WAITING_MAX,
             desk,
         };
         for _ in 0..threads.max(1) {
@@ -165,8 +167,8 @@ impl Judges {
         at_trunk: Option<LegRecord>,
     ) {
         let (done, given) = self.progress();
-        if given - done >= WAITING_MAX {
-            return;
+        if given - done >= self.waiting_max {
+            return self.desk.give(not_judged(number, self.waiting_max));
         }
         self.given += 1;
         if let Some(work) = &self.work {
@@ -200,6 +202,13 @@ impl Judges {
 }
 
 impl Desk {
+    fn give(&self, verdict: CallVerdict) {
+        let verdicts = self.verdicts.lock();
+        verdicts
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(verdict);
+    }
+
     fn judge_all(&self) {
         loop {
             let next = self
@@ -208,13 +217,22 @@ impl Desk {
                 .unwrap_or_else(PoisonError::into_inner)
                 .recv();
             let Ok(work) = next else { return };
-            let verdict = judge_call(&work, &self.standard);
-            self.verdicts
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(verdict);
+            self.give(judge_call(&work, &self.standard));
             self.done.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// A call that came when too many waited.
+fn not_judged(number: CallNumber, waiting: usize) -> CallVerdict {
+    let why = || Some(Err(format!("not judged, {waiting} calls waited already")));
+    CallVerdict {
+        number,
+        directions: BothWays {
+            a_to_b: why(),
+            b_to_a: why(),
+        },
+        frames: None,
     }
 }
 
@@ -293,4 +311,22 @@ fn judge_direction(
         verdict,
         transit_ms,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+
+    #[test]
+    fn a_call_that_finds_no_place_is_counted_and_does_not_pass() {
+        let standard = Standard::of(Scenario::BrowserEcho).unwrap();
+        let mut judges = Judges::start(1, &standard);
+        judges.waiting_max = 0;
+        judges.judge(CallNumber(7), None, None);
+        assert_eq!(judges.progress(), (0, 0));
+        let verdicts = judges.finish();
+        assert_eq!(verdicts.len(), 1);
+        assert!(!verdicts[0].passed(&standard));
+    }
 }
