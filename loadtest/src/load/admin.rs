@@ -149,21 +149,17 @@ pub struct EventReader {
 struct Line(CallEvent);
 
 impl EventReader {
-    /// Subscribes.
+    /// Subscribes to the calls of this tenant.
     ///
     /// # Errors
     /// [`AdminError`].
-    pub fn start(admin: &Admin) -> Result<Self, AdminError> {
-        let body = http::open_lines(
-            admin.address,
-            "/v1/events",
-            Some(&admin.token),
-            READ_TIMEOUT,
-        )
-        .map_err(|error| AdminError {
-            address: admin.address,
-            reason: format!("/v1/events: {error}"),
-        })?;
+    pub fn start(admin: &Admin, tenant: &str) -> Result<Self, AdminError> {
+        let path = format!("/v1/events?tenant_id={tenant}");
+        let body = http::open_lines(admin.address, &path, Some(&admin.token), READ_TIMEOUT)
+            .map_err(|error| AdminError {
+                address: admin.address,
+                reason: format!("{path}: {error}"),
+            })?;
         let stories = Arc::new(Mutex::new(HashMap::new()));
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::spawn({

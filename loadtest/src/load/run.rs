@@ -127,7 +127,7 @@ pub fn run(
     }
     let began = Instant::now();
     // The subscription is a file descriptor of the gateway's, so it is there before they are counted.
-    let events = EventReader::start(&target.admin)?;
+    let events = EventReader::start(&target.admin, &target.tenant)?;
     let at_start = target.admin.figures()?;
     let mut standard = Standard::of(plan.scenario)?;
     standard.judged = plan.judged;

@@ -94,7 +94,7 @@ pub fn report(plan: &RunPlan, found: &Found) -> Report {
         generator_late_ms_p99: steady.media.lateness.quantile_ms(0.99),
         steal_pct: steady.steal_pct,
         events_missing: events_missing(plan, found),
-        leaked: leaked(found),
+        leaked: leaked(&found.at_start, &found.at_end),
         git_commit: git_commit(),
         failures: failures(found),
         settings: settings(plan),
@@ -287,9 +287,11 @@ fn events_missing(plan: &RunPlan, found: &Found) -> u64 {
     (incomplete.count() + unheard_of.count() + untold) as u64
 }
 
-fn leaked(found: &Found) -> i64 {
-    let fds = found.at_end.fds - found.at_start.fds;
-    (found.at_end.objects + fds) as i64
+/// More than at the start: a gateway in use had calls before.
+fn leaked(at_start: &GatewayFigures, at_end: &GatewayFigures) -> i64 {
+    let objects = at_end.objects - at_start.objects;
+    let fds = at_end.fds - at_start.fds;
+    (objects + fds) as i64
 }
 
 fn quantiles(mut values: Vec<f64>) -> Option<Quantiles> {
@@ -321,6 +323,17 @@ mod tests {
         assert_eq!(quantile(&[], 0.5), None);
         assert_eq!(quantile(&[1.0], 0.99), Some(1.0));
         assert_eq!(quantile(&[1.0, 2.0, 3.0], 0.5), Some(2.0));
+    }
+
+    #[test]
+    fn what_was_there_before_is_not_left_behind() {
+        let figures = |objects, fds| GatewayFigures {
+            objects,
+            fds,
+            ..GatewayFigures::default()
+        };
+        assert_eq!(leaked(&figures(12.0, 40.0), &figures(12.0, 40.0)), 0);
+        assert_eq!(leaked(&figures(12.0, 40.0), &figures(14.0, 41.0)), 3);
     }
 
     #[test]
