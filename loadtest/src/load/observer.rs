@@ -37,6 +37,8 @@ pub struct Sample {
     pub media: MediaWindow,
     /// None: the admin window did not answer.
     pub gateway: Option<GatewayFigures>,
+    /// The media threads go before all other programs.
+    pub real_time: bool,
     /// This machine.
     pub host: HostFigures,
     /// Answered so far.
@@ -129,6 +131,7 @@ fn look(
     Sample {
         at: Instant::now(),
         media: merged,
+        real_time: media.real_time(),
         gateway,
         host: HostFigures::now(),
         answered: count(&counters.answered),

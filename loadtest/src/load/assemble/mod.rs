@@ -5,6 +5,7 @@
 mod circumstances;
 mod details;
 mod failures;
+mod oddities;
 mod refusals;
 mod steady;
 
@@ -23,6 +24,7 @@ use super::targets::UndisturbedDelay;
 use circumstances::{caveats, git_commit, settings};
 use details::details;
 use failures::failures;
+use oddities::oddities;
 use refusals::{STEADY_SAMPLES_MIN, refuse};
 use steady::Steady;
 
@@ -98,7 +100,7 @@ pub fn report(plan: &RunPlan, found: &Found) -> Report {
         git_commit: git_commit(),
         failures: failures(found),
         settings: settings(plan),
-        caveats: caveats(plan, found),
+        caveats: [caveats(plan, found), oddities(found)].concat(),
         ..Report::default()
     };
     report.details = details(found, &steady, held_back_ms);

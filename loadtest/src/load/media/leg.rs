@@ -222,10 +222,12 @@ impl LegState {
                 .is_ok()
         });
         if sent {
+            self.sequence = self.sequence.next();
             self.record.sent += 1;
             self.octets = self.octets.wrapping_add(payload.len() as u32);
             *self.plan.direction.of(&mut window.sent) += 1;
         } else {
+            // No sequence number: a gap would be a loss of the gateway's.
             self.plan.clock.note_not_sent();
             self.record.send_failures += 1;
         }
@@ -233,7 +235,6 @@ impl LegState {
             self.record.first_sent_at = now.instant_of(at_ns);
             self.record.first_due_at = Some(due_at);
         }
-        self.sequence = self.sequence.next();
         self.timestamp = self.timestamp.wrapping_add(self.frame_ticks());
         self.frame += 1;
         self.send_besides(at_ns, buffer);
