@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -141,6 +141,7 @@ pub struct CallStory {
 /// Reads `/v1/events` on a thread of its own. Dropping it ends it.
 pub struct EventReader {
     stories: Arc<Mutex<HashMap<String, CallStory>>>,
+    broken: Arc<OnceLock<String>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -161,13 +162,21 @@ impl EventReader {
                 reason: format!("{path}: {error}"),
             })?;
         let stories = Arc::new(Mutex::new(HashMap::new()));
+        let broken = Arc::new(OnceLock::new());
         let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::spawn({
             let (stories, stop) = (Arc::clone(&stories), Arc::clone(&stop));
-            move || read(body, &stories, &stop)
+            let broken = Arc::clone(&broken);
+            move || {
+                if let Err(why) = read(body, &stories, &stop) {
+                    // Nobody else sets it.
+                    let _ = broken.set(why);
+                }
+            }
         });
         Ok(Self {
             stories,
+            broken,
             stop,
             thread: Some(thread),
         })
@@ -176,6 +185,13 @@ impl EventReader {
     /// What was told so far, by call.
     pub fn stories(&self) -> MutexGuard<'_, HashMap<String, CallStory>> {
         lock(&self.stories)
+    }
+}
+
+impl EventReader {
+    /// Why nothing more is read, if it is so: what is told after that is missed.
+    pub fn broken(&self) -> Option<String> {
+        self.broken.get().cloned()
     }
 }
 
@@ -192,11 +208,16 @@ fn lock(stories: &Mutex<HashMap<String, CallStory>>) -> MutexGuard<'_, HashMap<S
     stories.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn read(mut body: impl BufRead, stories: &Mutex<HashMap<String, CallStory>>, stop: &AtomicBool) {
+/// Until it should stop, or an error.
+fn read(
+    mut body: impl BufRead,
+    stories: &Mutex<HashMap<String, CallStory>>,
+    stop: &AtomicBool,
+) -> Result<(), String> {
     let mut line = String::new();
     while !stop.load(Ordering::Relaxed) {
         match body.read_line(&mut line) {
-            Ok(0) => return,
+            Ok(0) => return Err("/v1/events has ended".to_owned()),
             Ok(_) => {
                 let event = line
                     .strip_prefix("data:")
@@ -208,9 +229,10 @@ fn read(mut body: impl BufRead, stories: &Mutex<HashMap<String, CallStory>>, sto
             }
             // Half a line may have been read; the next turn reads on behind it.
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-            Err(_) => return,
+            Err(error) => return Err(format!("/v1/events: {error}")),
         }
     }
+    Ok(())
 }
 
 fn note(stories: &mut HashMap<String, CallStory>, event: &CallEvent) {
@@ -231,5 +253,20 @@ fn note(stories: &mut HashMap<String, CallStory>, event: &CallEvent) {
             story.codec = event.codec.to_string();
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_ends_by_itself_says_so() {
+        let (stories, stop) = (Mutex::default(), AtomicBool::new(false));
+        let body = b": a comment\n".as_slice();
+        let ended = read(body, &stories, &stop);
+        assert!(ended.is_err_and(|why| why.contains("has ended")));
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(read(b"".as_slice(), &stories, &stop), Ok(()));
     }
 }

@@ -117,7 +117,7 @@ pub(super) fn make_calls<P: Parties>(
     let observer = Observer::start(
         {
             let look = Arc::clone(look);
-            move || look().ok()
+            move || look().map_err(|error| error.to_string())
         },
         Arc::clone(&media),
         Arc::clone(&counters),

@@ -37,6 +37,8 @@ pub struct Sample {
     pub media: MediaWindow,
     /// None: the admin window did not answer.
     pub gateway: Option<GatewayFigures>,
+    /// Why it did not.
+    pub gateway_silent: Option<String>,
     /// The media threads go before all other programs.
     pub real_time: bool,
     /// This machine.
@@ -57,9 +59,9 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Looks once a second from now on, and shows each look to `on_sample`; `gateway` tells the gateway's own figures, if it can.
+    /// Looks once a second from now on, and shows each look to `on_sample`; `gateway` tells the gateway's own figures, or why it can't.
     pub fn start(
-        gateway: impl Fn() -> Option<GatewayFigures> + Send + 'static,
+        gateway: impl Fn() -> Result<GatewayFigures, String> + Send + 'static,
         media: Arc<MediaThreads>,
         counters: Arc<Counters>,
         mut on_sample: impl FnMut(&Sample, Option<&Sample>) + Send + 'static,
@@ -118,11 +120,14 @@ impl Drop for Observer {
 }
 
 fn look(
-    gateway: &impl Fn() -> Option<GatewayFigures>,
+    gateway: &impl Fn() -> Result<GatewayFigures, String>,
     media: &MediaThreads,
     counters: &Counters,
 ) -> Sample {
-    let gateway = gateway();
+    let (gateway, gateway_silent) = match gateway() {
+        Ok(figures) => (Some(figures), None),
+        Err(why) => (None, Some(why)),
+    };
     let mut merged = MediaWindow::new(Instant::now());
     for window in media.take_windows() {
         merged.merge(&window);
@@ -133,6 +138,7 @@ fn look(
         media: merged,
         real_time: media.real_time(),
         gateway,
+        gateway_silent,
         host: HostFigures::now(),
         answered: count(&counters.answered),
         failed: count(&counters.unanswered) + count(&counters.broken),

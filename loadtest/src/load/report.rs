@@ -69,7 +69,7 @@ pub struct Report {
     /// CPU that the hypervisor took from all cores together in the same time, in percent of one core.
     pub steal_pct: Option<f64>,
     /// Calls without exactly one CREATE and one HANGUP_COMPLETE at `/v1/events`.
-    pub events_missing: u64,
+    pub events_missing: Option<u64>,
     /// Calls, ports, slab entries and file descriptors that are there 5 s after the last hang-up and were not before.
     pub leaked: i64,
     /// The commit that the load test was built from.

@@ -145,7 +145,7 @@ pub fn run(
     std::thread::sleep(LEAK_AFTER);
     let at_end = look()?;
     let seen = made.finish(plan, &on_phase);
-    let stories = events.stories().clone();
+    let (stories, events_broken) = (events.stories().clone(), events.broken());
     Ok(assemble::report(
         plan,
         &Found {
@@ -155,6 +155,7 @@ pub fn run(
             verdicts: seen.verdicts,
             samples: seen.samples,
             stories,
+            events_broken,
             at_start,
             after_warm_up: seen.after_warm_up,
             at_end,

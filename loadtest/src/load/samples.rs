@@ -82,6 +82,7 @@ pub fn good() -> Report {
         gateway_cores: 1,
         generator_late_ms_p99: Some(0.31),
         steal_pct: Some(1.4),
+        events_missing: Some(0),
         git_commit: "75a58cc".to_owned(),
         caveats: words(&[
             "2 cores of a shared virtual machine (Xeon 2.80 GHz): the gateway on one, the generator on the other.",
@@ -111,6 +112,7 @@ pub fn nothing_measured() -> Report {
         setup_failed: 20,
         generator_late_ms_p99: Some(48.2),
         steal_pct: Some(61.0),
+        events_missing: Some(0),
         caveats: words(&["The gateway's process is not ours: neither CPU nor memory can be read."]),
         not_shown: words(&[
             "delay_ms: the generator was late (p99 48.2 ms), which would be counted as delay of the gateway",
@@ -166,7 +168,7 @@ pub fn large_with_failures() -> Report {
         gateway_cores: 2,
         generator_late_ms_p99: Some(3.2),
         steal_pct: Some(7.8),
-        events_missing: 3,
+        events_missing: Some(3),
         leaked: 17,
         not_shown,
         failures: vec![

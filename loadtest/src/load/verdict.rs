@@ -75,8 +75,12 @@ impl Verdict {
             loss(report),
             Check {
                 name: "events missing",
-                value: number::count(report.events_missing),
-                outcome: Outcome::of(report.events_missing == 0),
+                value: report
+                    .events_missing
+                    .map_or_else(|| "not shown".to_owned(), number::count),
+                outcome: report
+                    .events_missing
+                    .map_or(Outcome::NotShown, |missing| Outcome::of(missing == 0)),
             },
             Check {
                 name: "objects leaked",
@@ -230,6 +234,7 @@ mod tests {
             setup_ok: 200,
             audio_ok: 200,
             audio_judged: 200,
+            events_missing: Some(0),
             loss_pct: BothWays {
                 a_to_b: Some(0.0),
                 b_to_a: Some(0.0),
@@ -258,7 +263,7 @@ mod tests {
             |report| report.calls_broken = 1,
             |report| report.audio_ok = 199,
             |report| report.loss_pct.b_to_a = Some(0.11),
-            |report| report.events_missing = 1,
+            |report| report.events_missing = Some(1),
             |report| report.leaked = 1,
             |report| {
                 *report = Report {
@@ -350,6 +355,15 @@ mod tests {
             (verdict.outcome(), verdict.checks[3].value.as_str()),
             (Outcome::Passed, "0 %")
         );
+    }
+
+    #[test]
+    fn events_that_could_not_be_read_are_neither() {
+        let report = Report {
+            events_missing: None,
+            ..good()
+        };
+        assert_eq!(Verdict::of(&report).outcome(), Outcome::NotShown);
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub struct Found {
     pub samples: Vec<Sample>,
     /// What `/v1/events` told.
     pub stories: HashMap<String, CallStory>,
+    /// Why it told no more, if it broke.
+    pub events_broken: Option<String>,
     /// Before everything.
     pub at_start: GatewayFigures,
     /// After the warm-up calls.
@@ -95,7 +97,10 @@ pub fn report(plan: &RunPlan, found: &Found) -> Report {
         gateway_cores: found.at_start.shards,
         generator_late_ms_p99: steady.media.lateness.quantile_ms(0.99),
         steal_pct: steady.steal_pct,
-        events_missing: events_missing(plan, found),
+        events_missing: found
+            .events_broken
+            .is_none()
+            .then(|| events_missing(plan, found)),
         leaked: leaked(&found.at_start, &found.at_end),
         git_commit: git_commit(),
         failures: failures(found),
@@ -119,7 +124,7 @@ pub fn report(plan: &RunPlan, found: &Found) -> Report {
     report.cpu_ms_per_call_s = steady.cpu_ms_per_call_s;
     report.cpu_ms_per_setup = cpu_ms_per_setup(found, steady.cpu_ms_per_call_s);
     report.rss_kb_per_call = rss_kb_per_call(found, &steady);
-    refuse(plan, &mut report, &steady, &undisturbed);
+    refuse(plan, &mut report, found, &steady, &undisturbed);
     report
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Steady {
     /// The delays of those seconds in which generator and host were on time.
     pub(super) delays: BothWays<DelayHistogram>,
     pub(super) cpu_ms_per_call_s: Option<f64>,
+    /// What the admin window said last instead of figures.
+    pub(super) gateway_silent: Option<String>,
     pub(super) rss_kib: Option<f64>,
     pub(super) calls: f64,
     pub(super) steal_pct: Option<f64>,
@@ -39,6 +41,10 @@ impl Steady {
             media: MediaWindow::new(found.began),
             delays: BothWays::default(),
             cpu_ms_per_call_s: cpu_ms_per_call_s(&inside),
+            gateway_silent: inside
+                .iter()
+                .rev()
+                .find_map(|sample| sample.gateway_silent.clone()),
             rss_kib: None,
             calls: inside.iter().map(|sample| sample.up as f64).sum::<f64>()
                 / inside.len().max(1) as f64,

@@ -18,6 +18,7 @@ use std::time::Instant;
 use super::assemble::{self, Found};
 use super::drive::{self, Look};
 use super::judges::Standard;
+use super::not_shown;
 use super::observer::Sample;
 use super::report::{CompareReport, CompareRound, CompareSample, Report};
 use super::run::{RunError, RunPlan};
@@ -219,11 +220,8 @@ fn why_not_counted(report: &Report) -> Option<String> {
         return Some(format!("{lost:.2} % of the packets were lost"));
     }
     let unknown = || {
-        let reason = report
-            .not_shown
-            .iter()
-            .find(|entry| !entry.starts_with("delay"));
-        reason.map_or("the gateway did not tell".to_owned(), String::clone)
+        let reason = not_shown::reason(&report.not_shown, "cpu_ms_per_call_s");
+        reason.unwrap_or_else(|| "the gateway did not tell".to_owned())
     };
     report.cpu_ms_per_call_s.is_none().then(unknown)
 }
@@ -268,6 +266,7 @@ pub fn run_theirs(
             verdicts: seen.verdicts,
             samples: seen.samples,
             stories: HashMap::new(),
+            events_broken: None,
             at_start,
             after_warm_up: seen.after_warm_up,
             at_end,
