@@ -17,7 +17,7 @@ use loadtest::load::spawn::{self, SpawnPlan};
 use loadtest::load::{html, summary};
 
 use super::live::LiveView;
-use super::run::{prepare, seconds};
+use super::run::{prepare, rate, seconds};
 
 /// Calls through our gateway, if nobody says how many.
 const CALLS: u32 = 200;
@@ -40,7 +40,7 @@ pub(super) struct CompareArguments {
     #[arg(long, value_name = "NAME", help_heading = "Calls")]
     scenario: Scenario,
     /// Calls at once through our gateway
-    #[arg(long, default_value_t = CALLS, help_heading = "Calls")]
+    #[arg(long, default_value_t = CALLS, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Calls")]
     calls: u32,
     /// Calls at once through rtpengine; by default 20 where it transcodes, else as many
     #[arg(long, value_name = "CALLS", help_heading = "Calls")]
@@ -60,6 +60,7 @@ pub(super) struct CompareArguments {
     #[arg(
         long,
         value_name = "PER_S",
+        value_parser = rate,
         default_value_t = 50.0,
         help_heading = "Calls"
     )]

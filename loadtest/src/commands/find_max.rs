@@ -10,7 +10,7 @@ use loadtest::load::run::RunError;
 use loadtest::load::{html, spawn, summary};
 
 use super::live::LiveView;
-use super::run::{measure, prepare, seconds};
+use super::run::{measure, prepare, rate, seconds};
 use super::target::TargetArguments;
 
 #[derive(Debug, Args)]
@@ -25,10 +25,10 @@ pub(super) struct FindMaxArguments {
     #[command(flatten)]
     target: TargetArguments,
     /// Calls of the first step
-    #[arg(long, default_value_t = 50, help_heading = "Search")]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Search")]
     from: u32,
     /// No step has more calls
-    #[arg(long, default_value_t = 5_000, help_heading = "Search")]
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Search")]
     to: u32,
     /// The most delay: the median of the seconds' 99th percentiles, the worse direction
     #[arg(
@@ -66,6 +66,7 @@ pub(super) struct FindMaxArguments {
     #[arg(
         long,
         value_name = "PER_S",
+        value_parser = rate,
         default_value_t = 100.0,
         help_heading = "Search"
     )]
@@ -77,7 +78,8 @@ pub(super) fn run(arguments: &FindMaxArguments) -> Result<bool, Box<dyn Error>> 
     prepare(&target.load_cores)?;
     let duration = seconds("--duration", arguments.duration)?;
     let plan = FindMaxPlan {
-        from: arguments.from,
+        // A search that should end below its first step is one step.
+        from: arguments.from.min(arguments.to),
         to: arguments.to,
         delay_ms_p99_max: arguments.delay_limit_ms,
         loss_pct_max: arguments.loss_limit_pct,

@@ -15,6 +15,10 @@ use loadtest::load::{host, html, summary};
 use super::live::LiveView;
 use super::target::TargetArguments;
 
+/// Set-ups a second.
+const RATE_MIN: f64 = 0.01;
+const RATE_MAX: f64 = 100_000.0;
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Two hundred calls from browsers to a SIP carrier through a gateway of their own, on core 0, callers on core 1:
@@ -33,12 +37,13 @@ pub(super) struct RunArguments {
     #[command(flatten)]
     target: TargetArguments,
     /// How many calls
-    #[arg(long, default_value_t = 20, help_heading = "Calls")]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Calls")]
     calls: u32,
     /// Set-ups a second
     #[arg(
         long,
         value_name = "PER_S",
+        value_parser = rate,
         default_value_t = 50.0,
         help_heading = "Calls"
     )]
@@ -136,6 +141,27 @@ pub(super) fn prepare(load_cores: &[usize]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// A rate with which a run comes to an end.
+pub(super) fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (RATE_MIN..=RATE_MAX).contains(&rate) => Ok(rate),
+        _ => Err(format!("not a number from {RATE_MIN} to {RATE_MAX}")),
+    }
+}
+
 pub(super) fn seconds(option: &str, value: f64) -> Result<Duration, Box<dyn Error>> {
     Duration::try_from_secs_f64(value).map_err(|error| format!("{option} {value}: {error}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_that_no_run_could_keep_is_refused() {
+        assert_eq!(rate("0.5"), Ok(0.5));
+        for text in ["0", "-3", "nan", "inf", "1e-300", "fast"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
 }
