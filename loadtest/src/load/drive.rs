@@ -213,6 +213,16 @@ enum Lasts {
     },
 }
 
+/// A call before its answer: counted as unanswered when it is dropped, so also when its task panics. Whoever waits for all set-ups
+/// would wait for ever.
+struct Unanswered<'a>(&'a Counters);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.unanswered.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 impl<P: Parties> Calls<P> {
     /// One call from its first packet to what is left of it.
     async fn call(&self, number: CallNumber, lasts: Lasts) -> CallOutcome {
@@ -229,10 +239,14 @@ impl<P: Parties> Calls<P> {
             at_trunk: None,
         };
         let clocks = self.parties.clocks();
+        let unanswered = Unanswered(&self.counters);
         let placed = match self.parties.place(number, phase, &clocks).await {
-            Ok(placed) => placed,
+            Ok(placed) => {
+                std::mem::forget(unanswered);
+                placed
+            }
             Err(not_placed) => {
-                count(&self.counters.unanswered);
+                drop(unanswered);
                 outcome.failure = Some(not_placed.failure);
                 outcome.at_trunk = not_placed.at_trunk;
                 return outcome;
@@ -450,4 +464,85 @@ fn with_packets(record: &mut Option<LegRecord>) -> Option<LegRecord> {
             ..record.clone()
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+    use crate::load::media::FrameClock;
+
+    /// Call 0 panics while it is placed; others are answered, and ended by the gateway.
+    struct Unlucky;
+
+    impl Parties for Unlucky {
+        type Call = ();
+
+        fn clocks(&self) -> CallClocks {
+            CallClocks {
+                vendor: Arc::new(FrameClock::default()),
+                trunk: Arc::new(FrameClock::default()),
+            }
+        }
+
+        async fn place(
+            &self,
+            number: CallNumber,
+            _: u8,
+            _: &CallClocks,
+        ) -> Result<Placed<()>, NotPlaced> {
+            assert_ne!(number.0, 0, "on purpose");
+            Ok(Placed {
+                call: (),
+                call_sid: None,
+                setup: StageTimes::default(),
+            })
+        }
+
+        async fn ended_by_gateway((): &mut ()) -> CallFailure {
+            CallFailure {
+                stage: None,
+                refused: false,
+                reason: "ended".to_owned(),
+            }
+        }
+
+        async fn hang_up(&self, _: CallNumber, (): (), say_so: bool) -> Ended {
+            assert!(!say_so);
+            Ended {
+                at_vendor: None,
+                at_trunk: None,
+                failure: None,
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_that_panics_is_not_waited_for_and_one_that_ends_by_itself_has_failed() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let calls = Rc::new(Calls {
+            parties: Unlucky,
+            counters: Arc::default(),
+            outcomes: RefCell::default(),
+            seed: 1,
+            lossless: true,
+        });
+        LocalSet::new().block_on(&runtime, async {
+            for number in 0..2 {
+                let lasts = Lasts::Own(Duration::from_secs(60));
+                drop(calls.start(CallNumber(number), lasts));
+            }
+            let waited = wait_for_setups(&calls, 2);
+            tokio::time::timeout(Duration::from_secs(5), waited)
+                .await
+                .unwrap();
+            tokio::task::yield_now().await;
+        });
+        let outcomes = calls.outcomes.borrow();
+        assert_eq!(outcomes.len(), 1);
+        assert!(outcomes[0].setup.is_some() && outcomes[0].failure.is_some());
+    }
 }
