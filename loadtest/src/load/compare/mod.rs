@@ -2,7 +2,8 @@
 //! cost each of them?
 //!
 //! Each turn is a run with a fresh process on the same cores, the same media threads, the same windows and the same judge. A
-//! turn whose calls did not all pass, or that lost packets, left work undone: its CPU does not count.
+//! turn whose calls did not all pass, or that lost packets, left work undone: its CPU does not count. Nor does that of a turn in
+//! which a hypervisor took the core.
 
 pub mod bencode;
 pub mod calls;
@@ -22,7 +23,7 @@ use super::not_shown;
 use super::observer::Sample;
 use super::report::{CompareReport, CompareRound, CompareSample, Report};
 use super::run::{RunError, RunPlan};
-use super::targets::{self, LOSS_PCT_MAX, median};
+use super::targets::{self, LOSS_PCT_MAX, STEAL_PCT_MAX, median};
 use calls::RtpengineCalls;
 use rtpengine::{Installed, Rtpengine, RtpengineError};
 
@@ -193,7 +194,7 @@ fn sample_of(report: &Report) -> CompareSample {
     }
 }
 
-/// Work that was left undone makes a gateway look cheap.
+/// Work that was left undone makes a gateway look cheap, and a hypervisor that takes its core makes it look dear.
 fn why_not_counted(report: &Report) -> Option<String> {
     let because = || {
         let first = report.failures.first();
@@ -218,6 +219,11 @@ fn why_not_counted(report: &Report) -> Option<String> {
     let lost = losses.into_iter().flatten().reduce(f64::max);
     if let Some(lost) = lost.filter(|lost| *lost > LOSS_PCT_MAX) {
         return Some(format!("{lost:.2} % of the packets were lost"));
+    }
+    match report.steal_pct {
+        Some(steal_pct) if steal_pct < STEAL_PCT_MAX => {}
+        Some(steal_pct) => return Some(format!("the hypervisor took {steal_pct:.1} % of a core")),
+        None => return Some("what the hypervisor took was not measured".to_owned()),
     }
     let unknown = || {
         let reason = not_shown::reason(&report.not_shown, "cpu_ms_per_call_s");

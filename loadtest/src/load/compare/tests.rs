@@ -44,6 +44,7 @@ fn good(turn: &Turn<'_>, cost: f64) -> Report {
         setup_ok: calls,
         audio_ok: calls,
         cpu_ms_per_call_s: Some(cost),
+        steal_pct: Some(0.2),
         loss_pct: BothWays {
             a_to_b: Some(0.0),
             b_to_a: Some(0.0),
@@ -124,6 +125,8 @@ fn each_reason_is_told() {
     assert_eq!(why(|_| ()), None);
     let told = why(|report| report.setup_ok = 19).unwrap();
     assert_eq!(told, "19 of 20 calls were set up");
+    let told = why(|report| report.steal_pct = Some(3.0)).unwrap();
+    assert_eq!(told, "the hypervisor took 3.0 % of a core");
     let told = why(|report| report.calls_broken = 2).unwrap();
     assert_eq!(told, "2 calls broke");
     let told = why(|report| {
