@@ -95,7 +95,7 @@ fn calls(report: &Report) -> Vec<Figure> {
             "setup_ok",
             count(report.setup_ok),
             "calls",
-            format!("answered with media both ways, of {total}"),
+            format!("answered, of {total}"),
         )
         .held(
             "all".to_owned(),
@@ -106,7 +106,7 @@ fn calls(report: &Report) -> Vec<Figure> {
             "setup_failed",
             count(report.setup_failed),
             "calls",
-            "not answered, or no media".to_owned(),
+            "not answered".to_owned(),
         )
         .held("0".to_owned(), report.setup_failed == 0),
         plain(
@@ -138,8 +138,10 @@ fn calls(report: &Report) -> Vec<Figure> {
 }
 
 fn audio(report: &Report) -> Vec<Figure> {
-    let delay = "send of a frame to the kernel's receipt of the packet that carries it, codec look-ahead subtracted";
-    let loss = "frames that never came, of those sent in the steady window";
+    let delay = "send of a frame to the kernel's receipt of the packet that carries it; neither the \
+         packet's own 20 ms nor the codec's look-ahead is in it";
+    let loss = "packets missing between those that came, of both, in the steady window; of \
+         calls that come and go, in the whole run";
     let mos = report
         .mos
         .map(|mos| vec![("p5", short(mos.p5)), ("p50", short(mos.p50))]);

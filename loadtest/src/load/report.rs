@@ -13,7 +13,7 @@ pub struct Report {
     pub scenario: String,
     /// Calls that were tried.
     pub calls: u64,
-    /// Of these, answered with media both ways.
+    /// Of these, answered.
     pub setup_ok: u64,
     /// Of these, not.
     pub setup_failed: u64,
