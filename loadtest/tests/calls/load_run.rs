@@ -224,3 +224,40 @@ fn what_a_gateway_refuses_is_told_with_its_reason() {
     assert_eq!(report["failures"][0]["calls"], 18);
     assert_eq!(report["leaked"], 0);
 }
+
+#[test]
+fn a_search_for_the_most_calls_tells_each_step_and_what_ended_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let json = directory.path().join("max.json");
+    let output = loadtest(&[
+        "find-max",
+        "--spawn",
+        "--quiet",
+        "--scenario",
+        "browser-echo",
+        "--from",
+        "2",
+        "--to",
+        "4",
+        "--duration",
+        "5",
+        "--json",
+        json.to_str().unwrap(),
+    ]);
+    let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let steps = report["steps"].as_array().unwrap();
+    assert_eq!(steps[0]["calls"], 2, "{report:#}");
+    for step in steps {
+        assert_ne!(step["passed"], step["why_not"].is_string(), "{step:#}");
+    }
+    // A host that is late may leave nothing to tell; then it says so.
+    let found = report["calls_max"].is_u64();
+    assert_eq!(output.status.success(), found, "{output:?}");
+    if steps.iter().all(|step| step["passed"] == true) {
+        let calls: Vec<u64> = steps.iter().filter_map(|it| it["calls"].as_u64()).collect();
+        assert_eq!(calls, [2, 4], "{report:#}");
+        assert_eq!(report["limited_by"], "the largest step, 4 calls");
+    } else {
+        assert_ne!(report["limited_by"], "", "{report:#}");
+    }
+}
