@@ -1,5 +1,6 @@
-//! A packet of a running call allocates nothing, whatever is done to its audio; and each comes out on the other side. The bench of
-//! the same path measures its time (`cargo xtask bench path`).
+//! A packet of a running call allocates nothing between two sockets, whether its audio is transcoded or passed on; and each comes out
+//! on the other side. The parts of a shard are the library's own, but put together here: `Switch`, its sockets and its rings are not
+//! in it. The bench of the same path measures its time (`cargo xtask bench path`).
 //!
 //! A binary of its own because it replaces the global allocator.
 #![allow(

@@ -1,5 +1,5 @@
 //! `cargo xtask bench path`: what a packet costs on its way through a shard, from the datagram that came to the datagram that
-//! leaves, without sockets. Fails when a packet of a running call allocates.
+//! leaves, without sockets and `Switch`. Fails when a packet of a running call allocates.
 //!
 //! Calls are interleaved, so that at 500 of them each packet finds its call's state where a shard would: not in the nearest cache.
 //! Everything that is usual beside media is in it: transport-cc both ways, RTCP, STUN checks, timers, the encoders' adaptation.

@@ -1,7 +1,7 @@
 //! A shard without sockets: the library's own demultiplexer, legs, bridges, timer wheel and packet path, put together in the order
-//! of `switch::media`, in virtual time.
+//! of `switch::media`, in virtual time. `Switch` itself, its sockets and its rings are not in it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ use super::allocations;
 use super::media::Speech;
 use super::page::{self, Browser, Page};
 
+/// Which of our addresses all datagrams of pages come to.
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const MS: Duration = Duration::from_millis(1);
 /// A packet's duration, in ticks of 1 ms: the calls' packets come spread over it.
 pub const PACKET_TICKS: usize = 20;
@@ -432,8 +434,9 @@ impl Shard {
         lap(&mut self.stages, &mut self.lap, Stage::Demux);
         let call = &mut self.calls[number];
         let received = call.peer.handle_datagram(now, from, datagram);
-        if received.is_ok() && !is_check && found.local.is_some() {
-            self.demux.heard(from, None);
+        let local = Some(LOCAL);
+        if received.is_ok() && !is_check && found.local != local {
+            self.demux.heard(from, local);
         }
         lap(&mut self.stages, &mut self.lap, Stage::Unprotect);
         match received {
