@@ -197,7 +197,6 @@ fn take_turn(
                 cores: cores.clone(),
                 shards_lines: shards_lines(arguments),
                 sip_listen: (Ipv4Addr::LOCALHOST, 0).into(),
-                trunk_lines: Vec::new(),
                 origin: None,
             };
             let (gateway, target) =

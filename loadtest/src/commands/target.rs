@@ -186,7 +186,6 @@ impl TargetArguments {
                 cores: self.gateway_cores.clone(),
                 shards_lines: [&self.shards_line, shards_lines].concat(),
                 sip_listen: self.sip_listen,
-                trunk_lines: Vec::new(),
                 origin: self.origin.clone(),
             };
             let (gateway, target) = spawn::spawn(&plan)?;

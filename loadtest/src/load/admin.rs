@@ -58,8 +58,6 @@ pub struct GatewayFigures {
     pub cpu_s: f64,
     /// Resident memory, in KiB.
     pub rss_kib: f64,
-    /// Live calls.
-    pub calls: f64,
     /// File descriptors.
     pub fds: f64,
     /// Calls, sessions, peers, ports and slab entries.
@@ -68,8 +66,6 @@ pub struct GatewayFigures {
     pub dropped: HashMap<String, f64>,
     /// Shards.
     pub shards: u64,
-    /// Connections that went from one shard to another.
-    pub hand_offs: f64,
     /// Frames that legs of sound over WebSockets concealed, and dropped; none: nothing is told of them.
     pub pcm_frames: Option<(f64, f64)>,
 }
@@ -94,12 +90,10 @@ impl Admin {
         let mut figures = GatewayFigures {
             cpu_s: metrics.sum("clutchcall_cpu_seconds_total"),
             rss_kib: metrics.sum("clutchcall_resident_memory_bytes") / 1024.0,
-            calls: metrics.sum("clutchcall_calls"),
             fds: metrics.sum("clutchcall_fds"),
             objects: OBJECTS.iter().map(|name| metrics.sum(name)).sum(),
             dropped: HashMap::new(),
             shards: count(&metrics, "clutchcall_busy_seconds_total{"),
-            hand_offs: metrics.sum("clutchcall_hand_offs_total"),
             pcm_frames: (count(&metrics, PCM_CONCEALED) > 0)
                 .then(|| (metrics.sum(PCM_CONCEALED), metrics.sum(PCM_DROPPED))),
         };
@@ -132,8 +126,6 @@ pub struct CallStory {
     pub estimated_mos: f64,
     /// Of the last one: what the trunk leg missed.
     pub packets_lost: u64,
-    /// The trunk's codec.
-    pub codec: String,
     /// The caller's own name of it.
     pub client_id: String,
 }
@@ -250,7 +242,6 @@ fn note(stories: &mut HashMap<String, CallStory>, event: &CallEvent) {
             story.ended += 1;
             story.estimated_mos = event.estimated_mos;
             story.packets_lost = event.packets_lost.into();
-            story.codec = event.codec.to_string();
         }
         _ => {}
     }

@@ -12,7 +12,7 @@ use tungstenite::Message;
 
 use super::call::{
     CallClocks, CallFailure, CallNumber, Stage, StageTimes, Stopwatch, closed_with, failed,
-    failed_at, refused_or_failed, within,
+    failed_at, within,
 };
 use super::impaired::Impairment;
 use super::media::{Consent, Direction, EncodedSpeech, Leg, LegPlan, LegRecord, MediaThreads};
@@ -82,6 +82,28 @@ impl BrowserCaller {
         clocks: &CallClocks,
     ) -> Result<BrowserCall, CallFailure> {
         let mut watch = Stopwatch::start();
+        let mut socket = self.sign_on(number, &mut watch).await?;
+        let (client, answer, relay) = self.negotiate(&mut socket, number).await?;
+        watch.lap(Stage::Negotiate);
+        let leg = self
+            .open_media(client, answer, phase, clocks, &mut watch)
+            .await?;
+        let call_sid = self.dial(&mut socket, number).await?;
+        watch.lap(Stage::Answer);
+        Ok(BrowserCall {
+            socket,
+            leg,
+            _relay: relay,
+            call_sid,
+            setup: watch.times,
+        })
+    }
+
+    async fn sign_on(
+        &self,
+        number: CallNumber,
+        watch: &mut Stopwatch,
+    ) -> Result<Socket, CallFailure> {
         let token = self
             .tokens
             .token(&format!("load-{}", number.0))
@@ -89,23 +111,30 @@ impl BrowserCaller {
         let path = format!("/signal/browser/{}", self.tenant);
         let subprotocols = [SUBPROTOCOL.to_owned(), format!("bearer.{token}")];
         let open = within(Stage::Connect, self.endpoint.open(&path, &subprotocols)).await?;
-        let mut socket = open.map_err(|error| refused_or_failed(&error))?;
+        let mut socket = open.map_err(|error| failed(Stage::Connect, &error))?;
         watch.lap(Stage::Connect);
-
         next_that(&mut socket, Stage::SignOn, |message| {
             matches!(message, ServerMessage::Session { .. }).then_some(())
         })
         .await?;
         watch.lap(Stage::SignOn);
+        Ok(socket)
+    }
 
+    /// From the offer to the answer, and the bad network where there is to be one.
+    async fn negotiate(
+        &self,
+        socket: &mut Socket,
+        number: CallNumber,
+    ) -> Result<(Client, RemoteAnswer, Option<ImpairmentRelay>), CallFailure> {
         let client = Client::bind(Arc::clone(&self.identity), self.local_ip, self.codec)
             .await
             .map_err(|error| failed(Stage::Negotiate, &error))?;
         let offer = ClientMessage::Offer {
             sdp: client.offer(),
         };
-        say(&mut socket, Stage::Negotiate, &offer).await?;
-        let sdp = next_that(&mut socket, Stage::Negotiate, |message| match message {
+        say(socket, Stage::Negotiate, &offer).await?;
+        let sdp = next_that(socket, Stage::Negotiate, |message| match message {
             ServerMessage::Answer { sdp } => Some(sdp),
             _ => None,
         })
@@ -120,8 +149,18 @@ impl BrowserCaller {
             }
             None => None,
         };
-        watch.lap(Stage::Negotiate);
+        Ok((client, answer, relay))
+    }
 
+    /// ICE, DTLS, and the leg.
+    async fn open_media(
+        &self,
+        client: Client,
+        answer: RemoteAnswer,
+        phase: u8,
+        clocks: &CallClocks,
+        watch: &mut Stopwatch,
+    ) -> Result<Leg, CallFailure> {
         let connected = client
             .connect(&answer)
             .await
@@ -151,30 +190,25 @@ impl BrowserCaller {
             record: self.record,
             rtcp: true,
         });
-        let leg = leg.map_err(|error| failed(Stage::Dtls, &error))?;
+        leg.map_err(|error| failed(Stage::Dtls, &error))
+    }
 
+    /// The gateway's name of the call.
+    async fn dial(&self, socket: &mut Socket, number: CallNumber) -> Result<String, CallFailure> {
         let dial = ClientMessage::Dial {
             to: format!("{}{:07}", self.number_prefix, number.0),
             trunk_id: self.trunk_id.clone(),
             call_from: None,
             client_id: None,
         };
-        say(&mut socket, Stage::Answer, &dial).await?;
-        let call_sid = next_that(&mut socket, Stage::Answer, |message| match message {
+        say(socket, Stage::Answer, &dial).await?;
+        next_that(socket, Stage::Answer, |message| match message {
             ServerMessage::Event(event) if event.event_type == EventType::ChannelAnswer => {
                 Some(event.call_sid.to_string())
             }
             _ => None,
         })
-        .await?;
-        watch.lap(Stage::Answer);
-        Ok(BrowserCall {
-            socket,
-            leg,
-            _relay: relay,
-            call_sid,
-            setup: watch.times,
-        })
+        .await
     }
 }
 
@@ -187,7 +221,6 @@ impl BrowserCall {
                     Ok(ServerMessage::Bye { q850_cause, reason }) => {
                         return CallFailure {
                             stage: None,
-                            refused: false,
                             reason: format!("ended with cause {q850_cause}: {reason}"),
                         };
                     }
@@ -269,14 +302,12 @@ async fn next_that<T>(
                     } => {
                         return Err(CallFailure {
                             stage: Some(stage),
-                            refused: code == "limit" || code == "overload" || code == "draining",
                             reason: format!("{message} ({code}, fault {fault})"),
                         });
                     }
                     ServerMessage::Bye { q850_cause, reason } => {
                         return Err(CallFailure {
                             stage: Some(stage),
-                            refused: matches!(q850_cause, 34 | 41 | 42),
                             reason: format!("cause {q850_cause}: {reason}"),
                         });
                     }

@@ -8,12 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::media::{FrameClock, LegRecord};
 use super::report::DURING_THE_CALL;
-use super::signalling::OpenError;
 
 /// For each step of a set-up.
 const STEP_TIMEOUT: Duration = Duration::from_secs(15);
-/// Codes of refusals that say "not now": limits, draining, overload (contracts section 4).
-const REFUSALS_FOR_NOW: [u16; 3] = [4429, 1012, 1013];
 
 /// The number of a call in its run, from 0. It is dialled, so that the far end knows which call it hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,8 +71,6 @@ impl Stage {
 pub struct CallFailure {
     /// The step that it was in; none: the call was up.
     pub stage: Option<Stage>,
-    /// The gateway refused for load or limits, with a reason: no fault when more was offered than it takes.
-    pub refused: bool,
     /// What went wrong, with the gateway's own words where it had some.
     pub reason: String,
 }
@@ -162,37 +157,7 @@ pub(super) async fn within<T>(
 
 /// A WebSocket was closed.
 pub(super) fn closed_with(stage: Option<Stage>, code: u16, reason: &str) -> CallFailure {
-    CallFailure {
-        stage,
-        refused: REFUSALS_FOR_NOW.contains(&code),
-        reason: format!("closed with {code}: {reason}"),
-    }
-}
-
-/// A WebSocket of a media thread has ended, in these words.
-pub(super) fn ended_with(stage: Option<Stage>, end: &str) -> CallFailure {
-    let code = end
-        .strip_prefix("closed with ")
-        .and_then(|rest| rest.split_once(": "))
-        .and_then(|(code, reason)| Some((code.parse().ok()?, reason)));
-    match code {
-        Some((code, reason)) => closed_with(stage, code, reason),
-        None => failed_at(stage, &end),
-    }
-}
-
-/// A socket did not open.
-pub(super) fn refused_or_failed(error: &OpenError) -> CallFailure {
-    CallFailure {
-        refused: matches!(
-            error,
-            OpenError::Refused {
-                status: 429 | 503,
-                ..
-            }
-        ),
-        ..failed(Stage::Connect, error)
-    }
+    failed_at(stage, &format!("closed with {code}: {reason}"))
 }
 
 /// A step went wrong.
@@ -204,7 +169,6 @@ pub(super) fn failed(stage: Stage, reason: &dyn std::fmt::Display) -> CallFailur
 pub(super) fn failed_at(stage: Option<Stage>, reason: &dyn std::fmt::Display) -> CallFailure {
     CallFailure {
         stage,
-        refused: false,
         reason: reason.to_string(),
     }
 }

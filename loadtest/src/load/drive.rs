@@ -18,7 +18,7 @@ use super::call::{CallClocks, CallFailure, CallNumber, CallOutcome, StageTimes};
 use super::host;
 use super::judges::{CallVerdict, Judges, Standard};
 use super::listening::Listening;
-use super::media::{LegRecord, MediaThreads};
+use super::media::{LegRecord, MediaThreads, PHASES};
 use super::observer::{Counters, Observer, Sample};
 use super::run::{RunError, RunPlan};
 
@@ -26,8 +26,6 @@ use super::run::{RunError, RunPlan};
 const SETTLE: Duration = Duration::from_secs(2);
 /// Hang-ups follow each other so much faster than set-ups.
 const HANG_UP_SPEED: f64 = 4.0;
-/// Grid positions of a frame, 500 us each.
-const PHASES: u32 = 40;
 /// A warm-up call lasts so long.
 const WARM_UP_LASTS: Duration = Duration::from_secs(1);
 
@@ -229,7 +227,7 @@ impl<P: Parties> Calls<P> {
         let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
         count(&self.counters.begun);
         // 17 and 40 have no common factor: neighbours are far apart, and forty in a row fill all phases.
-        let phase = ((u64::from(number.0) * 17 + self.seed) % u64::from(PHASES)) as u8;
+        let phase = ((u64::from(number.0) * 17 + self.seed) % PHASES as u64) as u8;
         let mut outcome = CallOutcome {
             number,
             call_sid: None,
@@ -502,7 +500,6 @@ mod tests {
         async fn ended_by_gateway((): &mut ()) -> CallFailure {
             CallFailure {
                 stage: None,
-                refused: false,
                 reason: "ended".to_owned(),
             }
         }

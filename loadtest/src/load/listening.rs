@@ -83,7 +83,6 @@ fn unheard(began: Tally, ended: Tally) -> Option<String> {
 fn silent(direction: &str, told: &str) -> CallFailure {
     CallFailure {
         stage: None,
-        refused: false,
         reason: format!("{direction}: {told}"),
     }
 }

@@ -322,7 +322,6 @@ impl Parties for CallParties {
             if at_far_end.is_none() && failure.is_none() {
                 failure = Some(CallFailure {
                     stage: None,
-                    refused: false,
                     reason: answerer.wanted_end().to_owned(),
                 });
             }

@@ -71,7 +71,6 @@ struct State {
     dialogs: HashMap<String, Dialog>,
     records: HashMap<CallNumber, LegRecord>,
     unacknowledged: Vec<Unacknowledged>,
-    messages: u64,
 }
 
 struct Dialog {
@@ -188,7 +187,6 @@ async fn receive(shared: Rc<Shared>) {
         let Some(message) = SipMessage::parse(&text) else {
             continue;
         };
-        shared.state.borrow_mut().messages += 1;
         if let Some(answer) = shared.answer(&message, remote) {
             // UDP may lose it; the request is repeated then.
             let _ = shared.socket.send_to(answer.as_bytes(), remote).await;

@@ -164,7 +164,7 @@ impl SipCaller {
             shared
                 .send(&dialog.acknowledgement(shared, &invite, status))
                 .await;
-            return Err(refused(status, &answer));
+            return Err(refused(&answer));
         }
         let acknowledgement = dialog.acknowledgement(shared, &invite, status);
         place.acknowledged(&acknowledgement);
@@ -306,13 +306,10 @@ impl OurDialog {
     }
 }
 
-fn refused(status: u16, answer: &SipMessage) -> CallFailure {
+fn refused(answer: &SipMessage) -> CallFailure {
     let reason = answer.to_string();
     let reason = reason.lines().next().unwrap_or_default();
-    CallFailure {
-        refused: matches!(status, 480 | 486 | 503),
-        ..failed(Stage::Answer, &format!("refused with {reason}"))
-    }
+    failed(Stage::Answer, &format!("refused with {reason}"))
 }
 
 impl Shared {

@@ -43,8 +43,6 @@ pub struct SpawnPlan {
     pub shards_lines: Vec<String>,
     /// Where our SIP carrier listens.
     pub sip_listen: SocketAddr,
-    /// SDES-SRTP and the like: lines of the trunk besides.
-    pub trunk_lines: Vec<String>,
     /// Of tokens and pages.
     pub origin: Option<String>,
 }

@@ -111,10 +111,6 @@ fn trunk(plan: &SpawnPlan, places: &Places) -> String {
         )),
         _ => {}
     }
-    for line in &plan.trunk_lines {
-        text.push_str(line);
-        text.push('\n');
-    }
     text
 }
 

@@ -2,9 +2,7 @@
 
 use tokio::sync::watch;
 
-use super::call::{
-    CallFailure, Stage, StageTimes, Stopwatch, ended_with, failed, failed_at, within,
-};
+use super::call::{CallFailure, Stage, StageTimes, Stopwatch, failed, failed_at, within};
 use super::media::{Leg, LegRecord, MediaThreads, StreamPlan};
 
 /// A call that is up.
@@ -29,7 +27,7 @@ impl StreamCall {
                 heard = first.wait_for(Option::is_some) => {
                     heard.map(|_| ()).map_err(|_| failed(Stage::Answer, &"the media thread is gone"))
                 }
-                end = leg.ended() => Err(ended_with(Some(Stage::Answer), &end)),
+                end = leg.ended() => Err(failed(Stage::Answer, &end)),
             }
         });
         answered.await??;
@@ -43,7 +41,7 @@ impl StreamCall {
     /// Waits until the gateway ends the call by itself. Safe to drop at any time.
     pub async fn ended_by_gateway(&mut self) -> CallFailure {
         let end = self.leg.ended().await;
-        ended_with(None, &end)
+        failed_at(None, &end)
     }
 
     /// Hangs up in the vendor's way, unless the gateway has; what was heard, if the media thread still tells.

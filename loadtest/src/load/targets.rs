@@ -114,7 +114,12 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
 
 /// A steady window in which neither the generator nor the host could have made the delay.
 pub fn is_undisturbed(window: &Window) -> bool {
-    window.steady && !is_late(window) && !is_stolen(window)
+    window.steady && is_on_time(window.generator_late_ms_p99, window.steal_pct)
+}
+
+/// Neither the generator, so late at its 99th percentile, nor the host made any delay. A value that is no number is no proof.
+pub fn is_on_time(generator_late_ms_p99: f64, steal_pct: f64) -> bool {
+    generator_late_ms_p99 < GENERATOR_LATE_MS_P99_MAX && steal_pct < STEAL_PCT_MAX
 }
 
 fn has_delay(window: &Window) -> bool {

@@ -8,9 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use super::call::{
-    CallClocks, CallFailure, CallNumber, Stage, Stopwatch, failed, refused_or_failed, within,
-};
+use super::call::{CallClocks, CallFailure, CallNumber, Stage, Stopwatch, failed, within};
 use super::media::{Direction, EncodedSpeech, MediaThreads, StreamPlan, Wire};
 use super::signalling::Endpoint;
 use super::stream_call::StreamCall;
@@ -56,7 +54,7 @@ impl TwilioCaller {
         );
         let headers = [("X-Twilio-Signature", signature)];
         let open = within(Stage::Connect, self.endpoint.open_stream(&path, &headers)).await?;
-        let mut socket = open.map_err(|error| refused_or_failed(&error))?;
+        let mut socket = open.map_err(|error| failed(Stage::Connect, &error))?;
         watch.lap(Stage::Connect);
 
         let (stream_sid, call_sid) = (sid("MZ"), sid("CA"));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::call::{CallClocks, CallFailure, Stage, Stopwatch, refused_or_failed, within};
+use super::call::{CallClocks, CallFailure, Stage, Stopwatch, failed, within};
 use super::media::{Direction, EncodedSpeech, MediaThreads, StreamPlan, Wire};
 use super::signalling::Endpoint;
 use super::stream_call::StreamCall;
@@ -38,7 +38,7 @@ impl VapiCaller {
         let path = format!("/signal/vapi/{}", self.tenant);
         let headers = [("Authorization", format!("Bearer {}", self.bearer_token))];
         let open = within(Stage::Connect, self.endpoint.open_stream(&path, &headers)).await?;
-        let socket = open.map_err(|error| refused_or_failed(&error))?;
+        let socket = open.map_err(|error| failed(Stage::Connect, &error))?;
         watch.lap(Stage::Connect);
         let plan = StreamPlan {
             socket,

@@ -6,7 +6,7 @@ use super::super::media::{DelayHistogram, MediaWindow};
 use super::super::observer::Sample;
 use super::super::report::BothWays;
 use super::super::run::RunPlan;
-use super::super::targets::{GENERATOR_LATE_MS_P99_MAX, STEAL_PCT_MAX};
+use super::super::targets::is_on_time;
 use super::{Found, quantile};
 
 /// CPU is the median of so many parts of the steady time.
@@ -88,7 +88,7 @@ impl Steady {
         let seconds = (after.at - before.at).as_secs_f64().max(0.001);
         let steal_pct = (after.host.steal_s - before.host.steal_s) * 100.0 / seconds;
         let late_ms = media.lateness.quantile_ms(0.99).unwrap_or(0.0);
-        if late_ms < GENERATOR_LATE_MS_P99_MAX && steal_pct < STEAL_PCT_MAX {
+        if is_on_time(late_ms, steal_pct) {
             self.delays.a_to_b.merge(&media.delays.a_to_b);
             self.delays.b_to_a.merge(&media.delays.b_to_a);
         }

@@ -226,7 +226,6 @@ impl Parties for RtpengineCalls {
             let deleted = call.ng.command(&delete(&call.call_id)).await;
             deleted.err().map(|error| CallFailure {
                 stage: None,
-                refused: false,
                 reason: error.to_string(),
             })
         } else {
@@ -303,7 +302,6 @@ fn told(command: &'static str, answer: &Value) -> Result<Told, NgError> {
 fn failed(stage: Stage, reason: &dyn std::fmt::Display) -> CallFailure {
     CallFailure {
         stage: Some(stage),
-        refused: false,
         reason: reason.to_string(),
     }
 }

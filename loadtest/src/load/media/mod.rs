@@ -54,6 +54,7 @@ pub use stream_socket::{OpenStream, StreamError, StreamSocket};
 pub use window::{MediaWindow, WINDOWS_MAX};
 pub use wire::Wire;
 
+use super::host;
 use leg::LegState;
 use stream_leg::StreamLegState;
 use thread::{AnyLeg, Command, Grid, MediaThread};
@@ -222,7 +223,7 @@ impl Thread {
         let handle = std::thread::Builder::new()
             .name(format!("media-{core}"))
             .spawn(move || {
-                let done = sys::pin(core).map(|()| sys::raise_priority(NICE));
+                let done = host::pin(&[core]).map(|()| sys::raise_priority(NICE));
                 let failed = done.is_err();
                 // The starter waits for it.
                 let _ = tell_pinned.send(done);

@@ -1,4 +1,4 @@
-//! The system calls that std has no safe name for: pinning, priority, clocks, an absolute sleep, and receiving with the
+//! The system calls that std has no safe name for: priority, clocks, an absolute sleep, and receiving with the
 //! kernel's own stamp, from datagrams and from TCP. All `unsafe` of the media threads is here.
 
 use std::io;
@@ -13,24 +13,6 @@ const NS_PER_S: u64 = 1_000_000_000;
 /// Room for one control message with a `timespec`, with much to spare.
 #[repr(align(8))]
 struct Control([u8; 64]);
-
-/// The calling thread runs on this core only.
-pub(super) fn pin(core: usize) -> io::Result<()> {
-    // SAFETY: a cpu_set_t is plain bits, all zero is the empty set.
-    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
-    if core >= libc::CPU_SETSIZE as usize {
-        return Err(io::Error::from(io::ErrorKind::InvalidInput));
-    }
-    // SAFETY: the index is below CPU_SETSIZE.
-    unsafe { libc::CPU_SET(core, &mut set) };
-    // SAFETY: the set lives through the call and its size is told; 0 is the calling thread.
-    let done = unsafe { libc::sched_setaffinity(0, mem::size_of_val(&set), &raw const set) };
-    if done == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
 
 /// The calling thread goes before all ordinary ones (SCHED_FIFO) and is woken at the very time; where that is not
 /// allowed it gets this nice value, if it may. Returns whether it is the former: a nice value counts within the
