@@ -266,7 +266,7 @@ pub struct ShardMetrics {
     pub cpu_scarce: Gauge,
     /// Share of its core that the shard's thread uses, over about a second, in millionths.
     pub busy_ppm: Gauge,
-    /// How late the media ticks are on average, over about a second.
+    /// How late the media ticks are: the median of ten looks in about a second.
     pub tick_late_us: Gauge,
     /// 1 while no new call is taken, because the shard is too busy or too late; else 0.
     pub admission_closed: Gauge,

@@ -1,6 +1,7 @@
 //! One call of a load test: what it is told, how far it came, what is left of it.
 //!
-//! What each vendor's caller and each far end have in common; a further vendor adds a caller beside [`super::browser`].
+//! What each vendor's caller and each far end have in common; a further vendor adds a caller beside [`super::browser`] and takes its
+//! place in `parties` and [`super::scenario`].
 
 use std::fmt;
 use std::sync::Arc;

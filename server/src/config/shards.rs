@@ -33,7 +33,7 @@ pub struct ShardsConfig {
     pub calls_max: usize,
     /// New calls are refused from this busy share of the shard's core on, default 85 %; 100: never.
     pub admission_busy_pct_max: u8,
-    /// New calls are refused when the media ticks are so late on average, default 5 ms; 0: never.
+    /// New calls are refused when the media ticks are so late, as the median of ten looks in a second, default 5 ms; 0: never.
     pub admission_tick_late_ms_max: u32,
     /// Open TCP connections per shard, default 10000.
     pub connections_max: usize,

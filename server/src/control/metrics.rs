@@ -410,7 +410,7 @@ fn render_shards(page: &mut Page, shards: &[ShardSource<'_>]) {
     page.family(
         name,
         Kind::Gauge,
-        "How late the media ticks are on average, over about a second.",
+        "How late the media ticks are: the median of ten looks in about a second.",
     );
     for (index, shard) in shards.iter().enumerate() {
         let seconds = shard.metrics.tick_late_us.value() as f64 / 1e6;

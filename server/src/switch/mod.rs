@@ -314,6 +314,9 @@ impl Switch {
             calls_with_media: self.bridged_calls,
         };
         self.admission.look(now, &measures);
+        if self.idle {
+            return; // Nobody would put the gauges back while the loop sleeps.
+        }
         let metrics = &self.metrics;
         let busy_ppm = self.admission.busy_share() * 1e6;
         metrics.busy_ppm.set(busy_ppm as u64);
