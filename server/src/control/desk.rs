@@ -281,6 +281,39 @@ impl Desk {
         Ok(())
     }
 
+    /// Takes a slot of the trunk whose agent takes an incoming call, which has its own slot already.
+    ///
+    /// # Errors
+    /// The agent can't be had now, or its trunk has its channels. The call keeps its slot.
+    pub fn take_agent_channel(
+        &mut self,
+        call_sid: CallSid,
+        trunk_id: &TrunkId,
+    ) -> Result<(), Refusal> {
+        if self.unhealthy.contains_key(trunk_id) {
+            let message = format!("the agent of trunk {trunk_id} could not be had several times");
+            let refusal = Refusal::new(RefusalCode::Limit, Fault::Agent, message)
+                .with_cause(Q850Cause::NO_CIRCUIT);
+            return Err(self.refuse(DeskRefusal::TrunkBreaker, refusal));
+        }
+        let channel_limit = self
+            .trunks
+            .get(trunk_id)
+            .map_or(0, |trunk| trunk.channel_limit);
+        let channels = self.trunk_use.get(trunk_id).copied().unwrap_or(0);
+        if channels >= channel_limit {
+            let message = format!("trunk {trunk_id} has its {channel_limit} channels");
+            let refusal = Refusal::new(RefusalCode::Limit, Fault::Config, message)
+                .with_cause(Q850Cause::NO_CIRCUIT);
+            return Err(self.refuse(DeskRefusal::TrunkChannels, refusal));
+        }
+        if let Some(call) = self.calls.get_mut(&call_sid) {
+            call.agent_trunk = Some(trunk_id.clone());
+            *self.trunk_use.entry(trunk_id.clone()).or_default() += 1;
+        }
+        Ok(())
+    }
+
     /// Takes a call out of the mirror and gives its slots back. None if it was not live.
     pub fn close_call(&mut self, call_sid: CallSid) -> Option<LiveCall> {
         let call = self.calls.remove(&call_sid)?;
@@ -288,10 +321,12 @@ impl Desk {
             if let Some(used) = self.tenant_use.get_mut(&call.tenant_id) {
                 used.calls = used.calls.saturating_sub(1);
             }
-            if let Some(channels) = self.trunk_use.get_mut(&call.trunk_id) {
-                *channels = channels.saturating_sub(1);
-                if *channels == 0 {
-                    self.trunk_use.remove(&call.trunk_id);
+            for trunk_id in std::iter::once(&call.trunk_id).chain(&call.agent_trunk) {
+                if let Some(channels) = self.trunk_use.get_mut(trunk_id) {
+                    *channels = channels.saturating_sub(1);
+                    if *channels == 0 {
+                        self.trunk_use.remove(trunk_id);
+                    }
                 }
             }
         }

@@ -3,37 +3,39 @@
 //! Pure: ring messages and time come in, ring messages come out of [`ControlState::poll_message`]. It guards the rule of
 //! exactly one CREATE and one HANGUP_COMPLETE per call: what breaks it is counted and not told.
 
+mod errands;
+mod incoming_calls;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shards::ShardIndex;
-use shards::owner::owner;
 use shards::tick_stream::LiveStream;
 
 use super::archive::Archive;
 use super::desk::{Desk, LiveCall};
 use super::events::EventFanOut;
-use super::incoming::{self, Announcements, Decision, IncomingRefusal};
+use super::incoming::Announcements;
 use super::outbound::DialFailure;
 use super::reload::ReloadResult;
 use super::signalling::{DialKey, DialOrder, Resolve, Signalling, SignallingNews};
 use super::sip_transport::Discard;
 use super::waiting::WaitingSessions;
 use crate::call::q850::Q850Cause;
-use crate::call::rings::{IncomingCall, IncomingTarget, Question, ToControl, ToShard};
-use crate::call::{CallAccount, CallEvent, CallIdentity, CallMachine, CallRecord, HangupReason};
-use crate::config::{GatewayConfig, SipTransport, TenantConfig, TrunkKind};
+use crate::call::rings::{Question, ToControl, ToShard};
+use crate::call::{CallEvent, CallRecord};
+use crate::config::{GatewayConfig, SipTransport};
 use crate::fault::{Fault, Refusal};
 use crate::id::{CallSid, TenantId, TrunkId, UnixMillis};
 use crate::settings::Settings;
-use crate::trunk::sip::agent::{IncomingInvite, Received, TransferTarget};
-use crate::trunk::sip::cause;
+use crate::trunk::sip::agent::{Received, TransferTarget};
 use crate::trunk::sip::flow::Transmit;
-use crate::trunk::sip::message::StatusCode;
 use crate::trunk::sip::tokens::Tokens;
 use crate::trunk::sip::trunk_line::{Target, TrunkHealth};
+
+pub use errands::{Errand, IncomingWebhook};
 
 /// Now, on the two clocks that calls are measured by.
 #[derive(Debug, Clone, Copy)]
@@ -68,45 +70,6 @@ pub struct ControlState {
     drain_timeout: Duration,
     reloads: [u64; ReloadResult::ALL.len()],
 }
-
-/// Something to be told to somebody that no call waits for.
-#[derive(Debug, Clone)]
-pub enum Errand {
-    /// A webhook is to be told.
-    Webhook(Box<IncomingWebhook>),
-    /// Twilio is to end its call.
-    TwilioHangUp {
-        /// Whose credentials.
-        tenant: Arc<TenantConfig>,
-        /// Twilio's name for the call.
-        vendor_call: String,
-    },
-}
-
-/// A webhook that is to be told of an incoming call (`NOTIFY_AND_HANGUP`).
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct IncomingWebhook {
-    /// Where.
-    #[serde(skip)]
-    pub url: String,
-    /// Always `incoming_call`.
-    pub event: &'static str,
-    /// The call, as its CallEvents name it.
-    pub call_sid: CallSid,
-    /// Whose trunk.
-    pub tenant_id: TenantId,
-    /// Over which trunk.
-    pub trunk_id: TrunkId,
-    /// Who called.
-    pub from: String,
-    /// The number that was called.
-    pub to: String,
-    /// Unix ms.
-    pub timestamp_ms: i64,
-}
-
-/// Errands that may wait; those beyond are not run.
-const ERRANDS_MAX: usize = 1024;
 
 /// A call that is not live here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -306,11 +269,6 @@ impl ControlState {
         self.settle(now);
     }
 
-    /// The next errand to run.
-    pub fn poll_errand(&mut self) -> Option<Errand> {
-        self.errands.pop_front()
-    }
-
     /// Trunk signalling, to be counted.
     pub fn signalling(&self) -> &Signalling {
         &self.signalling
@@ -374,140 +332,6 @@ impl ControlState {
                 }
                 None => break,
             }
-        }
-    }
-
-    /// Somebody calls over a SIP trunk.
-    fn handle_incoming(&mut self, now: Now, invite: IncomingInvite) {
-        let config = Arc::clone(&self.config);
-        let trunk = config.trunks.get(&invite.trunk_id);
-        let tenant = trunk.and_then(|trunk| config.tenants.get(&trunk.tenant_id));
-        let (Some(trunk), Some(tenant)) = (trunk, tenant) else {
-            // A reload took the trunk away in this very moment.
-            let (status, cause) = (StatusCode(480), Q850Cause::TEMPORARY_FAILURE);
-            return self
-                .signalling
-                .refuse_incoming(now.instant, invite.leg, status, cause);
-        };
-        let TrunkKind::Sip(sip) = &trunk.kind else {
-            return;
-        };
-        let decision = incoming::decide(
-            tenant,
-            &invite.trunk_id,
-            sip,
-            &invite.to,
-            &mut self.waiting,
-            &self.announcements,
-        );
-        let shard = match &decision {
-            Decision::Take(IncomingTarget::Session(session)) => session.shard,
-            _ => owner(tenant.tenant_id.as_str(), self.shards),
-        };
-        let call_sid = CallSid::new(shard, self.call_names.bytes());
-        let opened = match decision {
-            Decision::Refuse(refused) => Err(refused),
-            Decision::Take(target) => self
-                .desk
-                .open_incoming_call(now.instant, call_sid, &tenant.tenant_id, &invite.trunk_id)
-                .map(|()| target)
-                .map_err(|refusal| IncomingRefusal {
-                    status: cause::status_of(refusal.cause),
-                    refusal,
-                    webhook_url: None,
-                }),
-        };
-        match opened {
-            Ok(target) => {
-                let rings = matches!(
-                    target,
-                    IncomingTarget::Session(_) | IncomingTarget::Agent(_)
-                );
-                self.signalling
-                    .take_incoming(now.instant, invite.leg, call_sid, rings);
-                let call = IncomingCall {
-                    call_sid,
-                    tenant_id: tenant.tenant_id.clone(),
-                    trunk_id: invite.trunk_id,
-                    from: invite.from,
-                    to: invite.to,
-                    target,
-                };
-                self.outbox
-                    .push_back((shard, ToShard::Incoming(Box::new(call))));
-            }
-            Err(refused) => self.refuse_incoming(now, call_sid, &tenant.tenant_id, invite, refused),
-        }
-    }
-
-    fn hang_up_at_twilio(&mut self, tenant_id: &TenantId, vendor_call: String) {
-        // Without credentials, or a tenant by now, closing the stream is all that can be done.
-        let tenant = self.config.tenants.get(tenant_id);
-        let with_rest = |tenant: &&Arc<TenantConfig>| {
-            let twilio = tenant.twilio.as_ref();
-            twilio.is_some_and(|twilio| twilio.rest.is_some())
-        };
-        if let Some(tenant) = tenant.filter(with_rest) {
-            let tenant = Arc::clone(tenant);
-            self.order_errand(Errand::TwilioHangUp {
-                tenant,
-                vendor_call,
-            });
-        }
-    }
-
-    fn order_errand(&mut self, errand: Errand) {
-        if self.errands.len() < ERRANDS_MAX {
-            self.errands.push_back(errand);
-        } else {
-            tracing::warn!("a webhook or a hang-up is not told: too many wait");
-        }
-    }
-
-    /// A refused call is told like any other: CREATE and HANGUP_COMPLETE.
-    fn refuse_incoming(
-        &mut self,
-        now: Now,
-        call_sid: CallSid,
-        tenant_id: &TenantId,
-        invite: IncomingInvite,
-        refused: IncomingRefusal,
-    ) {
-        let IncomingRefusal {
-            status,
-            refusal,
-            webhook_url,
-        } = refused;
-        self.signalling
-            .refuse_incoming(now.instant, invite.leg, status, refusal.cause);
-        tracing::info!(%call_sid, %tenant_id, trunk_id = %invite.trunk_id, status = status.0,
-            fault = refusal.fault.as_str(), reason = refusal.message, "incoming call refused");
-        if let Some(url) = webhook_url {
-            self.order_errand(Errand::Webhook(Box::new(IncomingWebhook {
-                url,
-                event: "incoming_call",
-                call_sid,
-                tenant_id: tenant_id.clone(),
-                trunk_id: invite.trunk_id.clone(),
-                from: invite.from,
-                to: invite.to,
-                timestamp_ms: now.unix.0,
-            })));
-        }
-        let identity = CallIdentity {
-            call_sid,
-            tenant_id: tenant_id.clone(),
-            trunk_id: invite.trunk_id,
-            client_id: String::new(),
-        };
-        let (mut machine, created) = CallMachine::create(identity, now.unix);
-        self.handle_event(&created);
-        if let Some(record) = machine.end(
-            now.unix,
-            HangupReason::from(refusal),
-            CallAccount::default(),
-        ) {
-            self.handle_end(Arc::new(record));
         }
     }
 

@@ -48,6 +48,9 @@ pub struct LiveCall {
     /// for nothing.
     #[serde(skip)]
     pub(super) holds_slot: bool,
+    /// The trunk whose agent takes the call, where it is another: the call counts against it too.
+    #[serde(skip)]
+    pub(super) agent_trunk: Option<TrunkId>,
 }
 
 impl LiveCall {
@@ -64,6 +67,7 @@ impl LiveCall {
             client_id: String::new(),
             ending: false,
             holds_slot: true,
+            agent_trunk: None,
         }
     }
 

@@ -93,6 +93,34 @@ fn a_trunks_channels_and_a_tenants_rate_are_limits_of_their_own() {
 }
 
 #[test]
+fn a_call_that_an_agent_takes_counts_against_its_trunk_too() {
+    let now = Instant::now();
+    let mut config = config();
+    let agent = TrunkKind::Echo(EchoCodec::Pcmu);
+    set_trunk(&mut config, "acme", "agent", 2, agent);
+    let mut desk = Desk::new(&config);
+    for number in 0..3 {
+        open(&mut desk, now, call(0, number)).unwrap();
+    }
+    let take = |desk: &mut Desk, number| {
+        desk.take_agent_channel(call(0, number), &trunk("agent"))
+            .map_err(|refusal| refusal.message)
+    };
+    assert_eq!(take(&mut desk, 0), Ok(()));
+    assert_eq!(take(&mut desk, 1), Ok(()));
+    let full = Err("trunk agent has its 2 channels".to_owned());
+    assert_eq!(take(&mut desk, 2), full);
+    desk.close_call(call(0, 0));
+    assert_eq!(take(&mut desk, 2), Ok(()), "the channel came back");
+
+    desk.set_health(trunk("agent"), TrunkHealth::BreakerOpen);
+    desk.close_call(call(0, 1));
+    open(&mut desk, now, call(0, 3)).unwrap();
+    assert!(take(&mut desk, 3).is_err());
+    assert_eq!(refused(&desk, DeskRefusal::TrunkBreaker), 1);
+}
+
+#[test]
 fn anothers_trunk_is_answered_like_one_that_does_not_exist() {
     let mut desk = Desk::new(&config());
     let mut dial = |name: &str| {

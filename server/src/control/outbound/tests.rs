@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shards::tick_stream::{LiveStream, TickStream};
@@ -24,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ACCOUNT_SID: &str = "AC00000000000000000000000000000001";
 const CALL_SID: &str = "CA00000000000000000000000000000002";
 
+mod driver;
 mod twilio;
 mod vapi_calls;
 mod websockets;

@@ -10,6 +10,7 @@ use super::super::events::{Next, Subscription};
 use super::super::fixtures::{
     call, config, ended, event, open_call, state_of, tenant, told, trunk,
 };
+use super::errands::ERRANDS_MAX;
 use super::*;
 use crate::call::rings::{AskId, TrunkDial, TrunkProgress, VendorDial, VendorDialTarget};
 use crate::call::{CallStatus, EventType};
