@@ -83,6 +83,6 @@ pub(crate) fn played(leg: &mut PcmLeg, end: Instant) -> Vec<u8> {
 }
 
 /// All that a dialect asks for.
-pub(crate) fn all_asks(mut poll: impl FnMut() -> Option<Ask>) -> Vec<Ask> {
-    std::iter::from_fn(|| poll()).collect()
+pub(crate) fn all_asks(poll: impl FnMut() -> Option<Ask>) -> Vec<Ask> {
+    std::iter::from_fn(poll).collect()
 }

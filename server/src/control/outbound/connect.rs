@@ -75,14 +75,17 @@ impl Deadline {
     }
 }
 
-impl Connector {
+impl Default for Connector {
     /// Inside of a tokio runtime only.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             resolver: SipResolver::new(Vec::new()),
             trust: Mutex::default(),
         }
     }
+}
+
+impl Connector {
 
     /// The files of authorities are read anew when they are needed next.
     pub fn forget_trust(&self) {

@@ -37,7 +37,7 @@ impl OutboundDriver {
     /// Inside of a tokio runtime only.
     pub fn new(config: &Arc<GatewayConfig>) -> Self {
         Self {
-            connector: Arc::new(Connector::new()),
+            connector: Arc::new(Connector::default()),
             config: Arc::clone(config),
             dialling: HashMap::new(),
             dialled: mpsc::channel(DIALLED_MAX),

@@ -19,7 +19,7 @@ fn with_rest(server: &Server) -> TenantConfig {
 }
 
 async fn hang_up(tenant: &TenantConfig, vendor_call: &str) -> Result<(), OutboundError> {
-    twilio_rest::hang_up(&Connector::new(), tenant, vendor_call).await
+    twilio_rest::hang_up(&Connector::default(), tenant, vendor_call).await
 }
 
 #[tokio::test]

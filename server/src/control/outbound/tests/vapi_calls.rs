@@ -23,7 +23,7 @@ async fn dial(tenant: &TenantConfig) -> Result<LiveStream, OutboundError> {
         from: "+15550100".into(),
         to: "+15550199".into(),
     };
-    vapi::dial(&Connector::new(), tenant, &call).await
+    vapi::dial(&Connector::default(), tenant, &call).await
 }
 
 /// Dials while the API gives this answer.

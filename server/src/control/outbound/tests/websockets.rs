@@ -15,7 +15,7 @@ async fn dial(server: &Server, url: &str, with_ca: bool) -> Result<LiveStream, O
         ca_file: ca_file.as_deref(),
         within: Duration::from_millis(500),
     };
-    dial.connect(&Connector::new(), &acme()).await
+    dial.connect(&Connector::default(), &acme()).await
 }
 
 /// Dials a server that gives `answer`.
@@ -215,7 +215,7 @@ async fn only_allowed_hosts_are_dialled_and_only_protected() {
         ca_file: None,
         within: PATIENCE,
     };
-    let error = plain.connect(&Connector::new(), &tenant).await.unwrap_err();
+    let error = plain.connect(&Connector::default(), &tenant).await.unwrap_err();
     assert!(
         matches!(error, OutboundError::Unprotected { .. }),
         "{error}"
@@ -233,6 +233,6 @@ async fn a_ca_file_that_is_not_there_is_our_fault() {
         ca_file: Some(&no_such),
         within: PATIENCE,
     };
-    let error = dial.connect(&Connector::new(), &acme()).await.unwrap_err();
+    let error = dial.connect(&Connector::default(), &acme()).await.unwrap_err();
     assert_eq!(weighed(&error).1, Fault::Config);
 }
