@@ -86,7 +86,6 @@ impl Default for Connector {
 }
 
 impl Connector {
-
     /// The files of authorities are read anew when they are needed next.
     pub fn forget_trust(&self) {
         self.trust().clear();

@@ -215,7 +215,10 @@ async fn only_allowed_hosts_are_dialled_and_only_protected() {
         ca_file: None,
         within: PATIENCE,
     };
-    let error = plain.connect(&Connector::default(), &tenant).await.unwrap_err();
+    let error = plain
+        .connect(&Connector::default(), &tenant)
+        .await
+        .unwrap_err();
     assert!(
         matches!(error, OutboundError::Unprotected { .. }),
         "{error}"
@@ -233,6 +236,9 @@ async fn a_ca_file_that_is_not_there_is_our_fault() {
         ca_file: Some(&no_such),
         within: PATIENCE,
     };
-    let error = dial.connect(&Connector::default(), &acme()).await.unwrap_err();
+    let error = dial
+        .connect(&Connector::default(), &acme())
+        .await
+        .unwrap_err();
     assert_eq!(weighed(&error).1, Fault::Config);
 }
