@@ -1,7 +1,8 @@
 //! Frame by frame: is what was heard what was said, in order? For calls whose sound is passed on untouched.
 //!
 //! The frames of a speech are known, so a frame that was left out and one that nobody said are told apart. Frames before the
-//! first and behind the last that were heard are not missed: calls begin and end at their own times.
+//! first and behind the last that were heard are not missed: calls begin and end at their own times. Nor is silence counted that
+//! an agent hears before its caller speaks and after.
 
 use std::collections::HashMap;
 
@@ -52,9 +53,23 @@ impl FrameCounts {
             // A bot is sent silence until its caller's first frame.
             .skip_while(|frame| frame.iter().all(|octet| *octet == MULAW_SILENCE))
             .collect();
-        let mut counts = Comparison::new(said).compare(&frames);
+        let mut counts = Comparison::new(said).compare(without_silent_ends(&frames));
         counts.odd_sized = heard.odd_sized;
         counts
+    }
+}
+
+/// Silence in mu-law, whichever of both zeros.
+fn is_silence(frame: &[u8]) -> bool {
+    frame.iter().all(|sample| sample | 0x80 == 0xff)
+}
+
+fn without_silent_ends<'a, 'b>(frames: &'a [&'b [u8]]) -> &'a [&'b [u8]] {
+    let begin = frames.iter().position(|frame| !is_silence(frame));
+    let end = frames.iter().rposition(|frame| !is_silence(frame));
+    match (begin, end) {
+        (Some(begin), Some(end)) => frames.get(begin..=end).unwrap_or_default(),
+        _ => frames,
     }
 }
 
@@ -196,6 +211,14 @@ mod tests {
         let swapped = compared(&said, &heard);
         assert_eq!(swapped.missing, swapped.foreign);
         assert!(swapped.missing > 0, "{swapped:?}");
+    }
+
+    #[test]
+    fn silence_at_the_ends_is_not_compared() {
+        let (silence, sound) = ([0xff_u8; 160], [0x12_u8; 160]);
+        let heard: [&[u8]; 5] = [&silence, &sound, &silence, &sound, &silence];
+        assert_eq!(without_silent_ends(&heard), &heard[1..4]);
+        assert_eq!(without_silent_ends(&heard[..1]), &heard[..1]);
     }
 
     #[test]

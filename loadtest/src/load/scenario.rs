@@ -171,8 +171,14 @@ impl Scenario {
 
     /// Sound goes over WebSockets on one side at least.
     pub fn has_streams(self) -> bool {
-        matches!(self.callers(), Callers::Twilio | Callers::VapiRelay)
-            || matches!(self.far_end(), FarEnd::Agent(_) | FarEnd::Vapi)
+        self.stream_sides() > 0
+    }
+
+    /// On how many sides sound goes over WebSockets.
+    pub fn stream_sides(self) -> u32 {
+        let callers = matches!(self.callers(), Callers::Twilio | Callers::VapiRelay);
+        let far_end = matches!(self.far_end(), FarEnd::Agent(_) | FarEnd::Vapi);
+        u32::from(callers) + u32::from(far_end)
     }
 
     /// A SIP carrier takes part.

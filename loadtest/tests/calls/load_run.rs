@@ -124,6 +124,42 @@ fn calls_that_are_passed_through_keep_their_wave_form() {
 }
 
 #[test]
+fn frames_between_twilio_and_a_carrier_or_an_agent_are_those_that_were_said() {
+    for scenario in ["twilio-sip", "twilio-ai"] {
+        let report = spawned(scenario, &["--calls", "4", "--duration", "6"]);
+        assert_eq!(report["audio_ok"], 4, "{report:#}");
+        let frames = &report["frames"];
+        let on_time = report["generator_late_ms_p99"].as_f64().unwrap() < 1.0;
+        let mut foreign = 0;
+        for direction in ["a_to_b", "b_to_a"] {
+            let counts = &frames["counts"][direction];
+            assert!(counts["equal"].as_u64().unwrap() > 1_000, "{frames:#}");
+            assert_eq!(counts["odd_sized"], 0, "{frames:#}");
+            if on_time {
+                assert_eq!(counts["missing"], 0, "{scenario}: {frames:#}");
+            }
+            foreign += counts["foreign"].as_u64().unwrap();
+        }
+        assert_eq!(
+            frames["gateway_concealed"], foreign,
+            "{scenario}: {frames:#}"
+        );
+    }
+}
+
+#[test]
+fn vapi_both_ways_and_agents_of_pages_pass_the_judge() {
+    for scenario in ["vapi-sip", "vapi-client", "browser-ai"] {
+        let report = spawned(scenario, &["--calls", "4", "--duration", "6"]);
+        assert_eq!(report["audio_ok"], 4, "{scenario}: {report:#}");
+        assert_eq!(report["transcoded"], true);
+        for snr_db in report["details"]["snr_db"]["a_to_b"].as_array().unwrap() {
+            assert!(snr_db.as_f64().unwrap() >= 30.0, "{scenario}: {snr_db}");
+        }
+    }
+}
+
+#[test]
 fn an_impaired_network_is_heard_and_still_passes_its_bar() {
     let report = spawned(
         "browser-sip",
