@@ -27,11 +27,12 @@ cargo xtask <command>
                   Gateways under load that drain, stop, are killed, reloaded and panic, 200 times: does every call that
                   had a CREATE have its end? A summary at the end. `--long-call-s 3600 --cycles 0`: one call over a SIP
                   trunk that lasts an hour.
-  bench [udp | streams | codecs | path]
+  bench [udp | streams | codecs | path | pcm]
                   The benchmarks of every crate; `udp` alone: how a shard moves datagrams, as a table (3 minutes); `streams`: what
                   a WebSocket of audio costs as a task of its own and drained at the tick (2 minutes); `codecs`: what
                   each part of the codecs costs, beside speexdsp, soxr and the usual chain; `path`: what a packet costs from
-                  datagram to datagram without sockets, at 1, 100 and 500 calls; fails if one allocates (1 minute).
+                  datagram to datagram without sockets, at 1, 100 and 500 calls; fails if one allocates (1 minute); `pcm`: what a frame
+                  costs in a leg of PCM.
 
 Everything that they make is under target/.";
 
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
             host::ensure_yardsticks().and_then(|()| run::cargo(&["bench", "-p", "codecs"]))
         }
         ["bench", "path"] => run::cargo(&["bench", "-p", "server", "--bench", "packet_path"]),
+        ["bench", "pcm"] => run::cargo(&["bench", "-p", "server", "--bench", "pcm_leg"]),
         ["bench", "udp"] => run::cargo(&["bench", "-p", "shards", "--bench", "udp_design"]),
         ["bench", "streams"] => run::cargo(&["bench", "-p", "shards", "--bench", "paced_streams"]),
         ["help" | "--help" | "-h"] | [] => {
