@@ -16,6 +16,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustls::Connection;
+use socket2::SockRef;
 
 use crate::tls::LiveConnection;
 
@@ -23,6 +24,9 @@ use crate::tls::LiveConnection;
 const READ_LEN: usize = 4096;
 /// Plaintext that is sealed at once: a whole record of TLS.
 const SEALED_LEN_MAX: usize = 16 * 1024;
+/// The kernel's part of what may wait for a peer that does not read. Its own choice grows to megabytes, which would be minutes of
+/// speech; this is a second or more of it at every rate, and many round trips.
+const SEND_BUFFER_BYTES: usize = 32 * 1024;
 /// What an idle stream's own buffer may keep.
 const IDLE_CAPACITY: usize = 4096;
 
@@ -116,6 +120,7 @@ impl TickStream {
         let tcp = TcpStream::from(fd);
         tcp.set_nonblocking(true)?;
         tcp.set_nodelay(true)?;
+        SockRef::from(&tcp).set_send_buffer_size(SEND_BUFFER_BYTES)?;
         if let Some(tls) = &mut tls {
             // `plaintext` holds what waits, and rustls gets one record at a time: its own limit would only tear them.
             tls.set_buffer_limit(None);
