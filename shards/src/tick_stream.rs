@@ -72,7 +72,8 @@ pub enum Read {
     More,
     /// Nothing now; a poll tells when there is.
     Empty,
-    /// The peer has closed its side, by close_notify or without: nothing follows what was appended.
+    /// The peer has closed its side, by close_notify or without. It comes alone, in a read that appended nothing, so that
+    /// last words are heard before.
     End,
 }
 
@@ -151,7 +152,20 @@ impl TickStream {
     /// # Errors
     /// The connection was reset, or the peer broke TLS (it is told so by an alert, if its socket has room).
     pub fn read(&mut self, into: &mut Vec<u8>, bytes_max: usize) -> io::Result<Read> {
-        let len_max = into.len().saturating_add(bytes_max);
+        let before = into.len();
+        let len_max = before.saturating_add(bytes_max);
+        match self.read_to(into, len_max, bytes_max)? {
+            Read::End if into.len() > before => Ok(Read::More),
+            outcome => Ok(outcome),
+        }
+    }
+
+    fn read_to(
+        &mut self,
+        into: &mut Vec<u8>,
+        len_max: usize,
+        bytes_max: usize,
+    ) -> io::Result<Read> {
         // Also of what brings no plaintext, so that a peer can't hold the tick.
         let mut received_bytes = 0;
         self.socket.is_drained = false;

@@ -171,6 +171,7 @@ fn read_until(
         let before = bytes.len();
         let outcome = stream.read(&mut bytes, bytes_max).unwrap();
         assert!(bytes.len() - before <= bytes_max);
+        assert!(outcome != Read::End || bytes.len() == before);
         if enough(&bytes, outcome) {
             return bytes;
         }
