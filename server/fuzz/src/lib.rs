@@ -3,6 +3,8 @@
 //! A step is one byte of operation, two bytes of length and that many bytes. So one input is a whole conversation, and
 //! a mutation of it is another conversation instead of another beginning.
 
+pub mod dialect;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};

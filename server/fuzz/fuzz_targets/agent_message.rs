@@ -1,0 +1,24 @@
+//! Messages of an agent that speaks raw PCM.
+#![no_main]
+
+use std::time::Instant;
+
+use codecs::SampleRate;
+use libfuzzer_sys::fuzz_target;
+use server::pcm::{Ask, Encoding, News, PcmEvent, PcmLeg, SocketEnd};
+use server::trunk::agent::RawAgent;
+use server::websocket::Writer;
+use server_fuzz::dialect;
+use server_fuzz::dialect::{agent_start, play};
+
+dialect!(RawAgent);
+
+const ENCODING: Encoding = Encoding::Linear16(SampleRate::Hz24000);
+
+fuzz_target!(|input: &str| {
+    let now = Instant::now();
+    let mut agent = RawAgent::new(now, agent_start(ENCODING));
+    let mut out = Writer::server();
+    agent.open(now, &mut out);
+    play(now, agent, Some(ENCODING), out, input);
+});
