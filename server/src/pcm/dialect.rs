@@ -52,7 +52,8 @@ pub enum Ask {
         /// How long.
         duration_ms: u32,
     },
-    /// The other side shall drop what it has not played: the leg's queue is empty already.
+    /// The other side shall drop what it has not played: the leg's queue is empty already. After a barge-in that the leg found by
+    /// itself nobody asks: its event says it.
     Clear,
     /// The other side has played all that came before this mark ([`News::Mark`]).
     MarkPlayed {

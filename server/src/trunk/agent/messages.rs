@@ -4,8 +4,6 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest message, in bytes.
-pub const MESSAGE_LEN_MAX: usize = 1024 * 1024;
 /// The most digits in one `dtmf`.
 pub const DIGITS_MAX: usize = 32;
 

@@ -26,7 +26,7 @@
 mod messages;
 mod raw_agent;
 
-pub use messages::{DIGITS_MAX, MESSAGE_LEN_MAX};
+pub use messages::DIGITS_MAX;
 pub use raw_agent::*;
 
 #[cfg(test)]

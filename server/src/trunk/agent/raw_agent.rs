@@ -152,7 +152,6 @@ impl RawAgent {
             PcmEvent::Played { mark } => write(out, &ToAgent::Mark { name: &mark }),
             PcmEvent::BargeIn { played_ms } => {
                 write(out, &ToAgent::Interrupted { played_ms });
-                self.asks.push(Ask::Clear);
             }
             PcmEvent::Overflow { dropped_ms } => self.overflow_ms += dropped_ms,
         }

@@ -127,7 +127,7 @@ fn an_agent_hears_digits_interruptions_and_the_end() {
         json!({"type": "stop", "q850_cause": 16, "reason": "over"}),
     ];
     assert_eq!(agent.wire.texts(), expected);
-    assert_eq!(agent.asks(), [Ask::Clear]);
+    assert_eq!(agent.asks(), []);
 }
 
 #[test]

@@ -160,15 +160,11 @@ impl TwilioCaller {
         }
     }
 
-    /// The leg has news: a mark was played, or the caller barged in.
+    /// The leg has news: a mark was played. That the caller barged in shows in its marks.
     pub fn handle_leg_event(&mut self, event: PcmEvent, out: &mut Writer) {
-        match event {
-            PcmEvent::Played { mark } => {
-                let mark = MarkOut { name: &mark };
-                self.write("mark", MarkBody { mark }, out);
-            }
-            PcmEvent::BargeIn { .. } => self.asks.push(Ask::Clear),
-            _ => {}
+        if let PcmEvent::Played { mark } = event {
+            let mark = MarkOut { name: &mark };
+            self.write("mark", MarkBody { mark }, out);
         }
     }
 

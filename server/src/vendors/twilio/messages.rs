@@ -11,8 +11,6 @@ use std::fmt;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
 
-/// The longest text message, in bytes.
-pub const MESSAGE_LEN_MAX: usize = 1024 * 1024;
 /// Characters of a Twilio SID.
 pub(super) const SID_LEN: usize = 34;
 

@@ -21,7 +21,6 @@ mod payload;
 mod session;
 
 pub use caller::*;
-pub use messages::MESSAGE_LEN_MAX;
 pub use session::*;
 
 #[cfg(test)]

@@ -16,9 +16,6 @@ use crate::pcm::{
 };
 use crate::websocket::Writer;
 
-/// The longest message, in bytes: Vapi repeats whole conversations.
-pub const MESSAGE_LEN_MAX: usize = 1024 * 1024;
-
 /// One socket of the Vapi transport.
 #[derive(Debug)]
 pub struct VapiSession {
@@ -144,12 +141,8 @@ impl VapiSession {
         }
     }
 
-    /// The leg has news: after a barge-in the far end shall drop what it has not played either.
-    pub fn handle_leg_event(&mut self, event: PcmEvent, _out: &mut Writer) {
-        if let PcmEvent::BargeIn { .. } = event {
-            self.asks.push(Ask::Clear);
-        }
-    }
+    /// The leg has news: none that Vapi would understand.
+    pub fn handle_leg_event(&mut self, _event: PcmEvent, _out: &mut Writer) {}
 
     /// Sends 20 ms of audio.
     pub fn write_frame(&mut self, _now: Instant, frame: &[u8], out: &mut Writer) {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::call::q850::Q850Cause;
 use crate::fault::Fault;
 use crate::pcm::fixtures::{Wire, all_asks, leg, played};
-use crate::pcm::{Ask, Encoding, News, PcmEvent, PcmLeg, SocketEnd, ViolationKind};
+use crate::pcm::{Ask, Encoding, News, PcmLeg, SocketEnd, ViolationKind};
 use crate::trunk::agent::AgentStart;
 use crate::vendors::twilio::{ACCOUNT_SID_NONE, TwilioCaller, TwilioSession};
 
@@ -187,14 +187,6 @@ fn a_clear_empties_the_queue_and_brings_the_marks_back() {
     assert_eq!(bot.wire.texts(), [expected]);
     assert_eq!(bot.leg.statistics().queue_ms, 0);
     assert_eq!(bot.caller.statistics().ignored, 1);
-}
-
-#[test]
-fn a_barge_in_clears_the_far_side_too() {
-    let mut bot = Bot::new();
-    let event = PcmEvent::BargeIn { played_ms: 400 };
-    bot.caller.handle_leg_event(event, &mut bot.wire.out);
-    assert_eq!(bot.asks(), [Ask::Clear]);
 }
 
 #[test]
