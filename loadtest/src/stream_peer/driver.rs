@@ -42,6 +42,7 @@ pub(super) enum Order {
     Speak(Vec<Vec<u8>>),
     AtOnce(Vec<Vec<u8>>),
     Reading(bool),
+    ShrinkReceiveBuffer,
     Close(u16),
     Lose,
 }
@@ -150,6 +151,7 @@ impl Driver {
                 }
             }
             Order::Reading(reading) => self.reading = reading,
+            Order::ShrinkReceiveBuffer => shrink_receive_buffer(&self.tcp)?,
             Order::Close(code) => {
                 self.due = None;
                 self.close(code)?;
@@ -295,6 +297,25 @@ impl Driver {
             }
             _ => Ok(()),
         }
+    }
+}
+
+fn shrink_receive_buffer(tcp: &TcpStream) -> io::Result<()> {
+    // The system makes the least of it that it allows.
+    let len: libc::c_int = 1;
+    // SAFETY: an option of an int, which lives on this stack, for a descriptor that is open.
+    let outcome = unsafe {
+        libc::setsockopt(
+            tcp.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUF,
+            (&raw const len).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    match outcome {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

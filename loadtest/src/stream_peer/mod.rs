@@ -8,6 +8,8 @@ mod connect;
 mod driver;
 mod player;
 mod service;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::io;
@@ -258,11 +260,20 @@ impl StreamPeer {
         self.order(Order::Speak(frames));
     }
 
-    /// Throws all of it out at once, in messages of `message_bytes`.
+    /// Says all of it at once, in messages of so many bytes.
     pub fn speak_at_once(&self, speech: &Audio, message_bytes: usize) {
         let bytes = self.shared.lock().player.format().encode(speech).concat();
-        let messages = bytes.chunks(message_bytes).map(<[u8]>::to_vec).collect();
-        self.order(Order::AtOnce(messages));
+        self.send_frames(bytes.chunks(message_bytes).map(<[u8]>::to_vec).collect());
+    }
+
+    /// Sends messages of sound at once, as they are.
+    pub fn send_frames(&self, frames: Vec<Vec<u8>>) {
+        self.order(Order::AtOnce(frames));
+    }
+
+    /// Leaves the system little room for what is not read.
+    pub fn shrink_receive_buffer(&self) {
+        self.order(Order::ShrinkReceiveBuffer);
     }
 
     /// Reads, or lets everything pile up.

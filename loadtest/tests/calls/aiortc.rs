@@ -54,7 +54,7 @@ fn workspace() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let python = std::env::var_os(PYTHON_VARIABLE)
         .map_or_else(|| workspace().join(PYTHON_DEFAULT), PathBuf::from);
     assert!(

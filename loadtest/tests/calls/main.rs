@@ -2,6 +2,7 @@
 //! nothing behind.
 
 mod admission;
+mod agents;
 mod aiortc;
 mod attacks;
 mod bad_input;
@@ -17,6 +18,7 @@ mod impaired;
 mod load_compare;
 mod load_run;
 mod overload;
+mod pcm_bad_input;
 mod process;
 mod readme;
 mod reload;
@@ -27,7 +29,11 @@ mod shards_keys;
 mod silence;
 mod sip_trunk;
 mod strangers;
+mod streams;
 mod tokens;
 mod turn;
+mod twilio;
+mod vapi;
+mod vendor_peers;
 mod werift;
 mod wire;
