@@ -112,20 +112,6 @@ fn a_number_without_a_route_is_rejected_with_the_trunks_code() {
 }
 
 #[test]
-fn a_call_for_an_ai_agent_is_answered_480_with_the_reason() {
-    let peer = far_end(AudioCodec::Pcmu);
-    let mut setup = SipSetup::new(&peer, AudioCodec::Pcmu);
-    setup.trunk_lines = "inbound_rule = 3\n".to_owned();
-    let gateway = setup.start();
-    assert_eq!(refused(&peer, &setup, "1").statuses, [480]);
-    let end_event = only_end(&gateway);
-    let record = record(&gateway, &end_event.call_sid.to_string());
-    assert!(record["end_reason"].as_str().unwrap().contains("AI agent"));
-    assert_eq!(record["fault"], "config");
-    end(gateway);
-}
-
-#[test]
 fn the_echo_plays_the_caller_back() {
     let peer = far_end(AudioCodec::Pcmu);
     let mut setup = SipSetup::new(&peer, AudioCodec::Pcmu);
