@@ -35,5 +35,6 @@ mod turn;
 mod twilio;
 mod vapi;
 mod vendor_peers;
+mod vendor_upgrades;
 mod werift;
 mod wire;

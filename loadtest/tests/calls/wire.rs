@@ -148,9 +148,9 @@ impl Wire {
         }
     }
 
-    /// Reads the 101; what comes behind it is the WebSocket's.
+    /// Reads the 101 alone.
     #[track_caller]
-    pub fn into_web_socket(mut self) -> WebSocket<TlsStream> {
+    pub fn upgraded(&mut self) -> String {
         let mut byte = [0; 1];
         while !self.read.ends_with(b"\r\n\r\n") && self.read.len() < ANSWER_BYTES_MAX {
             match self.stream.read(&mut byte) {
@@ -158,8 +158,15 @@ impl Wire {
                 end => panic!("{end:?} after {:?}", String::from_utf8_lossy(&self.read)),
             }
         }
-        let head = String::from_utf8(self.read).unwrap();
+        let head = String::from_utf8(std::mem::take(&mut self.read)).unwrap();
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        head
+    }
+
+    /// Reads the 101; what comes behind it is the WebSocket's.
+    #[track_caller]
+    pub fn into_web_socket(mut self) -> WebSocket<TlsStream> {
+        self.upgraded();
         WebSocket::from_raw_socket(self.stream, Role::Client, None)
     }
 }
@@ -167,10 +174,16 @@ impl Wire {
 /// The head of an upgrade to the browser dialect, with further header lines.
 pub fn upgrade_head(tenant: &str, token: Option<&str>, lines: &str) -> String {
     let bearer = token.map_or_else(String::new, |token| format!(", bearer.{token}"));
+    let path = format!("/signal/browser/{tenant}");
+    let protocols = format!("Sec-WebSocket-Protocol: clutchcall.v1{bearer}\r\n");
+    vendor_upgrade_head(&path, &format!("{protocols}{lines}"))
+}
+
+/// The head of an upgrade that offers no subprotocol, with further header lines.
+pub fn vendor_upgrade_head(target: &str, lines: &str) -> String {
     format!(
-        "GET /signal/browser/{tenant} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {WEB_SOCKET_KEY}\r\n\
-         Sec-WebSocket-Protocol: clutchcall.v1{bearer}\r\n{lines}\r\n"
+        "GET {target} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {WEB_SOCKET_KEY}\r\n{lines}\r\n"
     )
 }
 
