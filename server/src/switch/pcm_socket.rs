@@ -110,7 +110,9 @@ pub(super) struct PcmSocket {
     blocked_since: Option<Instant>,
     /// We have closed; the peer has until then to do so.
     close_by: Option<Instant>,
-    /// The socket brings nothing more.
+    /// The stream brings nothing more.
+    is_read_out: bool,
+    /// The dialect knows that the socket is at its end.
     ended: bool,
     /// To be forgotten.
     gone: bool,
@@ -155,6 +157,7 @@ impl PcmSocket {
             pinged: false,
             blocked_since: None,
             close_by: None,
+            is_read_out: false,
             ended: false,
             gone: false,
             frames_unsent: 0,
@@ -209,6 +212,7 @@ impl PcmSocket {
                         Message::Close { code, .. } => self.closed_by_peer(code),
                     }
                 }
+                Ok(None) if self.is_read_out && !self.ended => self.end(SocketEnd::Lost),
                 Ok(None) if budget.0 == 0 || self.ended => return Step::Idle,
                 Ok(None) => self.read(budget),
                 Err(error) => {
@@ -238,7 +242,8 @@ impl PcmSocket {
                 self.has_more = false;
             }
             Ok(Read::More) => self.has_more = true,
-            Ok(Read::End) | Err(_) => self.end(SocketEnd::Lost),
+            // What came before it is read first.
+            Ok(Read::End) | Err(_) => self.is_read_out = true,
         }
     }
 

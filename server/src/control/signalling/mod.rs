@@ -2,7 +2,7 @@
 //!
 //! Sans-I/O: `handle_*` in, `poll_*` out. Echo and fixed RTP peers answer when they are dialled and have nobody to tell a
 //! hang-up or a hold; SIP trunks are the [`Agent`]'s. A `websocket` trunk has answered when its socket is open, and is the
-//! shard's from then on; the agents and assistants that take incoming calls are dialled the same way ([`sockets`]).
+//! shard's from then on; the agents and assistants that take incoming calls are dialled the same way (`sockets`).
 
 mod echo;
 mod rtp;
