@@ -140,8 +140,11 @@ fn frames_between_twilio_and_a_carrier_or_an_agent_are_those_that_were_said() {
             }
             foreign += counts["foreign"].as_u64().unwrap();
         }
-        assert_eq!(
-            frames["gateway_concealed"], foreign,
+        let told = |key: &str| frames[key].as_u64().unwrap();
+        let (concealed, dropped) = (told("gateway_concealed"), told("gateway_dropped"));
+        // A frame is cross-faded behind each concealment, and where some were dropped.
+        assert!(
+            (concealed..=2 * concealed + dropped).contains(&foreign),
             "{scenario}: {frames:#}"
         );
     }
