@@ -35,7 +35,7 @@ fn twilio_and_a_bot_hear_each_other_untouched() {
     let (service, url) = twilio_bot();
     let carrier = far_end(AudioCodec::Pcmu);
     let mut setup = StreamSetup::new(&carrier);
-    setup.to_agent(&url, "");
+    setup.route_to_agent(&url, "");
     let gateway = setup.start();
     let twilio = Twilio::start(&gateway, &[("client_id", "crm-17")]);
     let bot = service.wait_for_stream(0, in_time()).unwrap();
@@ -98,7 +98,7 @@ fn a_bots_marks_and_clear_go_through_to_twilio() {
     let (service, url) = twilio_bot();
     let carrier = far_end(AudioCodec::Pcmu);
     let mut setup = StreamSetup::new(&carrier);
-    setup.to_agent(&url, "");
+    setup.route_to_agent(&url, "");
     let gateway = setup.start();
     let twilio = Twilio::start(&gateway, &[]);
     let bot = service.wait_for_stream(0, in_time()).unwrap();
@@ -161,7 +161,7 @@ fn a_browser_on_opus_and_a_bot_hear_each_other() {
     let (service, url) = twilio_bot();
     let carrier = far_end(AudioCodec::Pcmu);
     let mut setup = StreamSetup::new(&carrier);
-    setup.to_agent(&url, "");
+    setup.route_to_agent(&url, "");
     let gateway = setup.start();
     let mut plan = gateway.call_plan("acme").unwrap();
     plan.codec = AudioCodec::Opus;

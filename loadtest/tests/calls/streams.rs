@@ -91,7 +91,7 @@ impl StreamSetup {
     }
 
     /// A trunk `agent` of kind "websocket", and the vendors' calls go to it.
-    pub(crate) fn to_agent(&mut self, url: &str, lines: &str) {
+    pub(crate) fn route_to_agent(&mut self, url: &str, lines: &str) {
         self.route_trunk_id = "agent".to_owned();
         self.add_agent(url, lines);
     }

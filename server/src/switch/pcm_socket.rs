@@ -28,8 +28,9 @@ const UNSENT_AUDIO_BYTES_MAX: usize = 16 << 10;
 const STALLED_MAX: Duration = Duration::from_secs(5);
 /// A ping goes out when nothing has been heard for so long; twice as long, and the socket is lost.
 const PING_AFTER: Duration = Duration::from_secs(20);
-/// How long the peer has to answer our close.
-const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// How long the peer has to answer our close. What it still sends is taken meanwhile: closing on unread bytes resets the connection
+/// (RFC 9112 section 9.6), and it may lose the reason.
+const CLOSE_WITHIN: Duration = Duration::from_secs(4);
 
 /// A socket of this shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -217,8 +218,7 @@ impl PcmSocket {
                 Ok(None) => self.read(budget),
                 Err(error) => {
                     if self.close_by.is_some() {
-                        // It has its close frame; what else it sends is not read.
-                        self.has_more = false;
+                        self.discard(budget);
                         return Step::Idle;
                     }
                     let fault = self.dialect.fault();
@@ -245,6 +245,17 @@ impl PcmSocket {
             // What came before it is read first.
             Ok(Read::End) | Err(_) => self.is_read_out = true,
         }
+    }
+
+    /// It has its close frame; what else it sends is taken and means nothing.
+    fn discard(&mut self, budget: &mut ReadBudget) {
+        let received = self.reader.buffer();
+        received.clear();
+        let outcome = self.stream.read(received, budget.0);
+        received.clear();
+        budget.0 = 0;
+        self.has_more = matches!(outcome, Ok(Read::More));
+        self.gone |= matches!(outcome, Ok(Read::End) | Err(_));
     }
 
     /// The peer's close frame: ours answers it, or is answered by it.

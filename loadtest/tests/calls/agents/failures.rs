@@ -14,9 +14,14 @@ use server::call::EventType;
 /// Twilio calls, and the agent is not there: the stream is closed, the final event has a cause.
 #[track_caller]
 fn fails(about: &str, url: &str, lines: &str) -> (u8, String) {
+    fails_by(about, url, lines, "agent")
+}
+
+#[track_caller]
+fn fails_by(about: &str, url: &str, lines: &str, fault: &str) -> (u8, String) {
     let carrier = far_end(AudioCodec::Pcmu);
     let mut setup = StreamSetup::new(&carrier);
-    setup.to_agent(url, lines);
+    setup.route_to_agent(url, lines);
     let gateway = setup.start();
     let twilio = Twilio::start(&gateway, &[]);
     let closed = twilio.peer.wait_for_end(in_time()).unwrap();
@@ -31,7 +36,7 @@ fn fails(about: &str, url: &str, lines: &str) -> (u8, String) {
         types,
         [EventType::ChannelCreate, EventType::ChannelHangupComplete]
     );
-    assert_eq!(record["fault"], "agent", "{record:#}");
+    assert_eq!(record["fault"], fault, "{record:#}");
     assert!(!reason.is_empty(), "{record:#}");
     end(gateway);
     (event.q850_cause as u8, reason)
@@ -57,9 +62,12 @@ fn nobody_listens() {
 
 #[test]
 fn it_refuses() {
-    let (_service, url) = service(|| Reply::Json(401, json!({"message": "no"})));
-    let (_, reason) = fails("401", &url, "");
-    assert!(reason.contains("401"), "{reason}");
+    // Whom it does not know has the wrong token, or none: that is configured.
+    for (status, fault) in [(401, "config"), (503, "agent")] {
+        let (_service, url) = service(move || Reply::Json(status, json!({"message": "no"})));
+        let (_, reason) = fails_by("a refusal", &url, "", fault);
+        assert!(reason.contains(&status.to_string()), "{reason}");
+    }
 }
 
 #[test]
@@ -124,7 +132,7 @@ fn a_certificate_of_its_own_authority_is_trusted() {
     let mut setup = StreamSetup::new(&carrier);
     let lines = format!("agent_ca_file = \"{}\"\n", file.display());
     let url = format!("wss://localhost:{}/", service.local_addr().port());
-    setup.to_agent(&url, &lines);
+    setup.route_to_agent(&url, &lines);
     let gateway = setup.start();
     let twilio = Twilio::start(&gateway, &[]);
     let bot = service.wait_for_stream(0, in_time()).unwrap();
@@ -142,7 +150,7 @@ fn its_socket_is_lost_in_the_middle_of_a_call() {
     let (service, url) = twilio_bot();
     let carrier = far_end(AudioCodec::Pcmu);
     let mut setup = StreamSetup::new(&carrier);
-    setup.to_agent(&url, "");
+    setup.route_to_agent(&url, "");
     let gateway = setup.start();
     let twilio = Twilio::start(&gateway, &[]);
     let bot = service.wait_for_stream(0, in_time()).unwrap();
@@ -160,7 +168,7 @@ fn its_socket_is_lost_in_the_middle_of_a_call() {
 fn a_host_that_is_not_allowed_is_no_configuration() {
     let carrier = far_end(AudioCodec::Pcmu);
     let mut setup = StreamSetup::new(&carrier);
-    setup.to_agent("wss://agent.example.com/", "");
+    setup.route_to_agent("wss://agent.example.com/", "");
     let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| setup.start()));
     let message = match refused {
         Ok(_) => panic!("the gateway started"),

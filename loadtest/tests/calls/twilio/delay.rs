@@ -111,7 +111,7 @@ fn delay_ms(twilio: &Twilio, carrier: &loadtest::sip_peer::SipPeer, source: Sock
     let heard = carrier.rtp().recording(source).unwrap();
     let spoken_at = twilio.peer.spoken_at().unwrap();
     // What was heard earlier is no part of it.
-    let from = spoken_at - Duration::from_millis(100);
+    let from = heard.begin.max(spoken_at - Duration::from_millis(100));
     let heard = loadtest::media::Recording {
         begin: from,
         audio: between(&heard, from, Instant::now()),

@@ -1,14 +1,17 @@
 //! A one-time token against repeated upgrades, and the one account whose streams are taken.
 
 use super::*;
+use loadtest::gateway::Gateway;
+use loadtest::sip_peer::SipPeer;
 use loadtest::stream_peer::{StreamEnd, TwilioIds};
 
-fn require_token() -> (loadtest::sip_peer::SipPeer, loadtest::gateway::Gateway) {
+/// The setup has the files of the secrets, which every new token reads the configuration with.
+fn require_token() -> (SipPeer, StreamSetup, Gateway) {
     let carrier = far_end(AudioCodec::Pcmu);
     let mut setup = StreamSetup::new(&carrier);
     setup.twilio_lines = "require_token = true\n".to_owned();
     let gateway = setup.start();
-    (carrier, gateway)
+    (carrier, setup, gateway)
 }
 
 fn refused_end(twilio: &Twilio) -> StreamEnd {
@@ -20,7 +23,7 @@ fn refused_end(twilio: &Twilio) -> StreamEnd {
 
 #[test]
 fn a_token_is_good_for_one_call() {
-    let (carrier, gateway) = require_token();
+    let (carrier, _setup, gateway) = require_token();
     let token = gateway.token("acme").unwrap();
     let first = Twilio::start(&gateway, &[("token", &token)]);
     let (call, _) = answered(&carrier, 0);
@@ -50,7 +53,7 @@ fn a_token_is_good_for_one_call() {
 
 #[test]
 fn without_a_good_token_there_is_no_call() {
-    let (carrier, gateway) = require_token();
+    let (carrier, _setup, gateway) = require_token();
     for parameters in [&[][..], &[("token", "eyJhbGciOiJub25lIn0.e30.")]] {
         let twilio = Twilio::start(&gateway, parameters);
         assert_eq!(refused_end(&twilio).code, 4401, "{parameters:?}");
