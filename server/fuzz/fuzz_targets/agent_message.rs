@@ -5,13 +5,10 @@ use std::time::Instant;
 
 use codecs::SampleRate;
 use libfuzzer_sys::fuzz_target;
-use server::pcm::{Ask, Encoding, News, PcmEvent, PcmLeg, SocketEnd};
+use server::pcm::Encoding;
 use server::trunk::agent::RawAgent;
 use server::websocket::Writer;
-use server_fuzz::dialect;
 use server_fuzz::dialect::{agent_start, play};
-
-dialect!(RawAgent);
 
 const ENCODING: Encoding = Encoding::Linear16(SampleRate::Hz24000);
 

@@ -4,14 +4,10 @@
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
-use server::pcm::{Ask, Encoding, News, PcmEvent, PcmLeg, SocketEnd};
+use server::pcm::Encoding;
 use server::vendors::twilio::{ACCOUNT_SID_NONE, TwilioCaller, TwilioSession};
 use server::websocket::Writer;
-use server_fuzz::dialect;
 use server_fuzz::dialect::{agent_start, play};
-
-dialect!(TwilioSession);
-dialect!(TwilioCaller);
 
 fuzz_target!(|input: &str| {
     let now = Instant::now();

@@ -12,7 +12,9 @@ use server::pcm::{
     PcmConfig, PcmEvent, PcmLeg, SocketEnd, Violation, ViolationKind,
 };
 use server::rtp::{RtpTimestamp, SequenceNumber};
-use server::trunk::agent::AgentStart;
+use server::trunk::agent::{AgentStart, RawAgent};
+use server::vendors::twilio::{TwilioCaller, TwilioSession};
+use server::vendors::vapi::VapiSession;
 use server::websocket::{Message, Reader, Role, Writer};
 
 /// Lines of one input.
@@ -40,11 +42,10 @@ pub trait Dialect {
     fn handle_timeout(&mut self, now: Instant);
 }
 
-/// Hands the trait's methods on to the struct's own.
-#[macro_export]
+// Hands the trait's methods on to the struct's own.
 macro_rules! dialect {
     ($name:ty) => {
-        impl $crate::dialect::Dialect for $name {
+        impl Dialect for $name {
             fn handle_text(
                 &mut self,
                 now: Instant,
@@ -87,6 +88,11 @@ macro_rules! dialect {
         }
     };
 }
+
+dialect!(TwilioSession);
+dialect!(TwilioCaller);
+dialect!(VapiSession);
+dialect!(RawAgent);
 
 struct Play<D> {
     dialect: D,
