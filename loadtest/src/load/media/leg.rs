@@ -315,6 +315,8 @@ impl LegState {
     fn handle(&mut self, datagram: &[u8], arrival_ns: u64, window: &mut MediaWindow, now: &Now) {
         if is_stun(datagram) {
             self.record.consent_answers += u64::from(is_binding_success(datagram));
+        } else if matches!(datagram, [20..=63, ..]) {
+            // DTLS (RFC 7983): the gateway says goodbye.
         } else if !matches!(datagram, [128..=191, ..]) {
             self.record.other_datagrams += 1;
         } else if is_rtcp(datagram) {
