@@ -15,7 +15,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use loadtest::audio::Audio;
-use loadtest::gateway::{Gateway, GatewaySetup};
+use loadtest::gateway::{Gateway, GatewayError, GatewaySetup};
 use loadtest::judge::{Bar, Playback, Question, Verdict, judge};
 use loadtest::media::Recording;
 use loadtest::rtp_peer::RtpPeer;
@@ -166,9 +166,13 @@ rtp_end_port = {last}
     }
 
     pub(crate) fn start(&self) -> Gateway {
+        self.try_start().unwrap()
+    }
+
+    pub(crate) fn try_start(&self) -> Result<Gateway, GatewayError> {
         let mut setup = GatewaySetup::new(&self.toml());
         setup.server_lines.clone_from(&self.server_lines);
-        Gateway::start(&setup).unwrap()
+        Gateway::start(&setup)
     }
 
     /// The URI of a number at the gateway.
