@@ -12,8 +12,6 @@ use super::media::{EncodedSpeech, LegRecord};
 
 /// How far ahead both sides are searched for the place where they agree again: a second.
 const AHEAD_MAX: usize = 50;
-/// What a sample of silence is in mu-law.
-const MULAW_SILENCE: u8 = 0xff;
 /// So many frames in a row must be equal for that.
 const EQUAL_MIN: usize = 3;
 
@@ -50,8 +48,6 @@ impl FrameCounts {
             .packets
             .iter()
             .map(|packet| packet.payload.as_slice())
-            // A bot is sent silence until its caller's first frame.
-            .skip_while(|frame| frame.iter().all(|octet| *octet == MULAW_SILENCE))
             .collect();
         let mut counts = Comparison::new(said).compare(without_silent_ends(&frames));
         counts.odd_sized = heard.odd_sized;

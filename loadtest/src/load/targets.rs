@@ -10,8 +10,6 @@ pub const DELAY_MS_P99_MAX: f64 = 5.0;
 /// The same where sound is sent to WebSockets: those who hear it play in the order of arrival, so it goes through a de-jitter
 /// buffer of 40 ms and leaves on a clock of 20 ms.
 pub const STREAM_DELAY_MS_P99_MAX: f64 = 65.0;
-/// The same where both sides are WebSockets: what comes waits for its own clock of 20 ms too.
-pub const BOTH_STREAMS_DELAY_MS_P99_MAX: f64 = 95.0;
 /// The same where it comes from WebSockets as well: what arrives there waits for a frame more, so that TCP's own jitter is none.
 pub const STREAMS_DELAY_MS_P99_MAX: f64 = STREAM_DELAY_MS_P99_MAX + 20.0;
 /// A generator that is later than this makes delay of its own, in ms.
@@ -27,7 +25,7 @@ pub const RSS_KIB_PER_CALL_MAX: f64 = 120.0;
 pub fn delay_ms_p99_max(report: &Report) -> f64 {
     let scenario: Result<Scenario, _> = report.scenario.parse();
     if matches!(scenario, Ok(Scenario::TwilioAi)) {
-        BOTH_STREAMS_DELAY_MS_P99_MAX
+        STREAMS_DELAY_MS_P99_MAX
     } else if scenario.is_ok_and(Scenario::has_streams) {
         STREAM_DELAY_MS_P99_MAX
     } else {

@@ -16,7 +16,7 @@ use shards::executor::sleep;
 use shards::tls::{self, LiveConnection, TlsStream};
 use shards::{ShardIndex, owner};
 use smallvec::SmallVec;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::accept::{Front, Pending, Place};
 use super::http::{self, HeadError, RequestHead};
@@ -410,7 +410,8 @@ fn check_caller(
         };
         (ConnectionRefusal::Auth, refusal)
     };
-    debug!(tenant_id = %tenant.tenant_id, vendor = vendor.as_str(), reason = refusal.message, "upgrade refused");
+    info!(tenant_id = %tenant.tenant_id, vendor = vendor.as_str(), fault = refusal.fault.as_str(),
+        reason = refusal.message, "upgrade refused");
     let status = refusal.code.http_status();
     Err((reason, Told::ByStatus(refusal, status)))
 }

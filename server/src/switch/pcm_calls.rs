@@ -223,6 +223,11 @@ impl Switch {
         match socket.owner {
             PcmOwner::Session(session) => {
                 self.close_pcm_socket(now, key, code, reason);
+                let call = self.sessions.get(session.0);
+                if let Some(call) = call.and_then(|session| session.call) {
+                    // Before the session lets go of its leg, which the call's account is of.
+                    self.end_call(now, call, hang_up.clone());
+                }
                 if let Some(session) = self.sessions.get_mut(session.0) {
                     session.pcm = None;
                 }

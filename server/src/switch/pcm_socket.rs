@@ -295,10 +295,12 @@ impl PcmSocket {
 
     /// Writes what the leg has for the peer. Audio for a peer that does not read is dropped and counted.
     pub(super) fn write_frames(&mut self, now: Instant, frame: &mut [u8]) {
-        let Some(leg) = &mut self.leg else { return };
+        let Some(leg) = self.leg.as_mut().filter(|_| self.close_by.is_none()) else {
+            return;
+        };
         while let Some(out) = leg.poll_frame(frame) {
             let unsent = self.stream.waiting_bytes() + self.writer.buffer.len();
-            if self.close_by.is_some() || unsent > UNSENT_AUDIO_BYTES_MAX {
+            if unsent > UNSENT_AUDIO_BYTES_MAX {
                 self.frames_unsent += 1;
                 continue;
             }
@@ -317,7 +319,6 @@ impl PcmSocket {
         self.writer.close(code, reason);
         // A peer that has said its last word is waited for no longer than this turn's flush.
         self.close_by = Some(if self.ended { now } else { now + CLOSE_WITHIN });
-        self.leg = None;
     }
 
     /// Whether there is something to send.
@@ -368,7 +369,9 @@ impl PcmSocket {
             self.gone = true;
             return;
         }
-        if let Some(leg) = &mut self.leg
+        // A leg that nobody speaks on any more is there for its call's account alone.
+        if self.close_by.is_none()
+            && let Some(leg) = &mut self.leg
             && leg.poll_timeout().is_some_and(|due| due <= now)
         {
             leg.handle_timeout(now);

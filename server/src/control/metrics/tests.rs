@@ -17,6 +17,9 @@ const FAMILIES: &[&str] = &[
     "connections gauge",
     "handshakes_pending gauge",
     "peers gauge",
+    "pcm_sockets gauge",
+    "pcm_frames_unsent_total counter",
+    "pcm_barge_ins_total counter",
     "media_ports gauge",
     "slab_entries gauge",
     "calls_total counter",
@@ -48,6 +51,10 @@ const FAMILIES: &[&str] = &[
     "tick_late_seconds gauge",
     "calls_refused_by_load_total counter",
     "packets_dropped_total counter",
+    "pcm_frames_total counter",
+    "pcm_frames_concealed_total counter",
+    "pcm_frames_dropped_total counter",
+    "pcm_violations_total counter",
     "connections_refused_total counter",
     "desk_calls gauge",
     "desk_used_tokens gauge",
@@ -136,9 +143,11 @@ fn every_series_is_there_at_zero_from_the_start() {
         + 3
         + LoadRefusal::ALL.len()
         + DropReason::ALL.len()
+        + 2 * PCM_FAMILIES.len()
+        + 2 * ViolationKind::ALL.len()
         + ConnectionRefusal::ALL.len();
     let desk = super::super::desk::DeskRefusal::ALL.len();
-    let unlabelled = FAMILIES.len() - SHARD_FIGURES.len() - 6 - 7;
+    let unlabelled = FAMILIES.len() - SHARD_FIGURES.len() - 10 - 7;
     // What the agent counts, and what the sockets do; this configuration has no SIP trunk, and no AI agent.
     let sip_discards = 3 + Discard::ALL.len();
     let labelled = 2 * per_shard + desk + 5 + 2 + sip_discards + DialOutcome::ALL.len();

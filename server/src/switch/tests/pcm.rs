@@ -234,3 +234,36 @@ fn an_agent_that_is_not_reached_ends_the_call_with_its_reason() {
     let switch = shard.handle.0.borrow();
     assert_eq!((switch.sessions.len(), switch.trunk_ports.in_use()), (0, 0));
 }
+
+#[test]
+fn whoever_ends_a_call_the_record_has_both_legs() {
+    for bot_ends in [true, false] {
+        let mut shard = Shard::new(64);
+        let (call_sid, mut bot, stream_sid) = taken(&mut shard);
+        let audio = STANDARD.encode([0x66; 160]);
+        bot.says(&json!({"event": "media", "streamSid": stream_sid, "media": {"payload": audio}}));
+        shard.far_says(call_sid, 0, 1, &[0x55; 160]);
+        shard.far_hears(1);
+        match bot_ends {
+            true => bot.says(&json!({"event": "nonsense", "streamSid": stream_sid})),
+            false => {
+                let cause = crate::call::q850::Q850Cause::NORMAL;
+                let text = "BYE".to_owned();
+                shard.progress(
+                    call_sid,
+                    TrunkProgress::HungUp {
+                        cause,
+                        fault: None,
+                        text,
+                    },
+                );
+            }
+        }
+        let (_, record) = shard.said_to_the_end();
+        let legs: Vec<u8> = record.account.legs.iter().map(|leg| leg.leg.0).collect();
+        assert_eq!(legs, [0, 1], "ended by the bot: {bot_ends}");
+        let vendor = record.account.legs[0].statistics;
+        assert!(vendor.packets_received >= 1);
+        assert_eq!(vendor.packets_lost, 0, "a bot that pauses loses nothing");
+    }
+}
