@@ -36,12 +36,12 @@ const PATIENCE_MS: std::ops::RangeInclusive<u64> = 20..=5_000;
 /// Reads the fields; none without a URL.
 pub(super) fn read(section: &mut Section<'_>, environment: Environment<'_>) -> Option<AgentConfig> {
     section.require(URL);
-    let url = section.parsed(URL, URL_FORM, |text| {
+    let url = section.parsed_url(URL, URL_FORM, |text| {
         let url = Url::parse(text, &["wss", "ws"])?;
         let allowed = url.scheme == "wss" || url.is_loopback();
         allowed.then(|| (text.to_owned(), url.scheme == "wss"))
     });
-    let dialect = section.parsed_or(
+    let dialect = section.parsed_or_none(
         "agent_dialect",
         "\"twilio\", \"pcm16\"",
         |text| match text {
@@ -52,9 +52,11 @@ pub(super) fn read(section: &mut Section<'_>, environment: Environment<'_>) -> O
         ("twilio", AgentDialect::Twilio),
     );
     let (rates_hz, which): (&[u64], _) = match dialect {
-        AgentDialect::Twilio => (&[8_000], "agent_dialect = \"twilio\""),
-        AgentDialect::Pcm16 => (&[8_000, 16_000, 24_000], "agent_dialect = \"pcm16\""),
+        Some(AgentDialect::Twilio) => (&[8_000], "agent_dialect = \"twilio\""),
+        // What no dialect has is wrong, whichever was meant.
+        Some(AgentDialect::Pcm16) | None => (&[8_000, 16_000, 24_000], "agent_dialect = \"pcm16\""),
     };
+    let dialect = dialect.unwrap_or(AgentDialect::Twilio);
     let sample_rate_hz = sample_rate_hz(
         section,
         "agent_sample_rate_hz",
@@ -110,16 +112,16 @@ pub(super) fn check_host(section: &Section<'_>, agent: &AgentConfig, tenant: &Te
     };
     if !tenant.allows_host(url.host) {
         let tenant = format!("[[tenants]] {}", quote(tenant.tenant_id.as_str()));
-        section.wrong_key(URL, host_not_allowed(url.host, &tenant));
+        section.wrong_key(URL, host_not_allowed(url.host, url.host, &tenant));
     }
 }
 
-/// What is told where a host is none of the tenant's.
-pub(super) fn host_not_allowed(host: &str, tenant: &str) -> String {
+/// What is told where a host is none of the tenant's, and what would allow it.
+pub(super) fn host_not_allowed(host: &str, pattern: &str, tenant: &str) -> String {
     format!(
         "{} is none of the hosts that the gateway may dial for the tenant; allow it: outbound_hosts = [{}] in {tenant}",
         quote(host),
-        quote(host)
+        quote(pattern)
     )
 }
 

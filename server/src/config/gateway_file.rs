@@ -1,6 +1,6 @@
 //! `gateway.toml`, top level: `[server]`, `[admin]`, `[webrtc]`, and the checks across tenants and trunks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,13 +15,15 @@ use super::report::Report;
 use super::secret_file::{Environment, secret, warn_if_readable_by_all};
 use super::section::{Located, Section};
 use super::sip_neighbours::SipNeighbours;
-use super::tenant_file::Surroundings;
+use super::tenant_file::{KnownTrunk, Surroundings};
 use super::tls::{TlsFileError, check_tls_files};
+use super::trunk_file::ReadTrunk;
 use super::url::is_origin;
 use super::{
     AdminConfig, CodecName, ConfigError, DtlsVersions, GatewayConfig, ServerConfig, WebRtcConfig,
     ice_server_file, tenant_file, trunk_file,
 };
+use crate::id::TrunkId;
 
 /// The most tenants in one file.
 const TENANTS_MAX: usize = 10_000;
@@ -56,11 +58,14 @@ pub(super) fn read_document(
         let server = server(server_section);
         let admin = admin(root.section_or_default("admin"), environment);
         let webrtc = webrtc(root.section_or_default("webrtc"), environment);
-        let trunks = trunks(&mut root, environment);
+        let (trunks, broken) = trunks(&mut root, environment);
         let tenants = tenants(
             &mut root,
             &Surroundings {
-                trunk_of: &|trunk_id| trunks.get(trunk_id).map(|trunk| &trunk.config),
+                trunk_of: &|trunk_id| match trunks.get(trunk_id) {
+                    Some(trunk) => Some(trunk.known()),
+                    None => broken.contains(trunk_id).then_some(KnownTrunk::Broken),
+                },
                 gateway_issues_tokens: server
                     .as_ref()
                     .is_some_and(|server| server.token_key_file.is_some()),
@@ -238,15 +243,20 @@ fn opus(section: &mut Section<'_>) -> opus::Limits {
     }
 }
 
+/// The trunks, and the ids of those that have mistakes.
 fn trunks<'a>(
     root: &mut Section<'a>,
     environment: Environment<'_>,
-) -> BTreeMap<crate::id::TrunkId, trunk_file::ReadTrunk<'a>> {
-    let mut trunks = BTreeMap::new();
+) -> (BTreeMap<TrunkId, ReadTrunk<'a>>, BTreeSet<TrunkId>) {
+    let (mut trunks, mut broken) = (BTreeMap::new(), BTreeSet::new());
     let mut sip = SipNeighbours::default();
     for section in root.sections("trunks", TRUNKS_MAX) {
-        let Some(trunk) = trunk_file::read(section, environment) else {
-            continue;
+        let trunk = match trunk_file::read(section, environment) {
+            Ok(trunk) => trunk,
+            Err(trunk_id) => {
+                broken.extend(trunk_id);
+                continue;
+            }
         };
         if trunks.contains_key(&trunk.config.trunk_id) {
             trunk.refuse_twice();
@@ -255,7 +265,7 @@ fn trunks<'a>(
         sip.add(&trunk);
         trunks.insert(trunk.config.trunk_id.clone(), trunk);
     }
-    trunks
+    (trunks, broken)
 }
 
 fn tenants(

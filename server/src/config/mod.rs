@@ -31,6 +31,7 @@ mod secret_file;
 mod section;
 mod shards;
 mod shards_file;
+mod shown;
 mod sip_neighbours;
 mod sip_trunk;
 mod sip_trunk_file;

@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::document::{Document, quote};
+use super::shown::{shown_secret, shown_url};
 use super::spelling::nearest;
 
 /// A value with its place.
@@ -104,22 +105,42 @@ impl<'a> Section<'a> {
         allowed: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<Located<T>> {
-        let Located { value, key, span } = self.text(key)?;
-        match parse(&value) {
-            Some(parsed) => Some(Located {
-                value: parsed,
-                key,
-                span,
-            }),
-            None => {
-                self.problem(
-                    Some(span),
-                    key,
-                    format!("{} is not allowed; allowed: {allowed}", quote(&value)),
-                );
-                None
-            }
+        let text = self.text(key)?;
+        self.parse(text, quote, allowed, parse)
+    }
+
+    /// As [`Section::parsed`], of a URL whose path and query may hold a secret: they are shown nowhere.
+    pub(super) fn parsed_url<T>(
+        &mut self,
+        key: &'static str,
+        allowed: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<Located<T>> {
+        let value = self.value(key)?;
+        let text = self.typed(key, value, DeValue::as_str, "a text in quotes")?;
+        self.set(key, shown_url(text), Some(value.span()));
+        let located = self.located(key, value, text.to_owned());
+        self.parse(located, shown_url, allowed, parse)
+    }
+
+    fn parse<T>(
+        &self,
+        text: Located<String>,
+        show: fn(&str) -> String,
+        allowed: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<Located<T>> {
+        let Located { value, key, span } = text;
+        let parsed = parse(&value);
+        if parsed.is_none() {
+            let message = format!("{} is not allowed; allowed: {allowed}", show(&value));
+            self.problem(Some(span.clone()), key.clone(), message);
         }
+        Some(Located {
+            value: parsed?,
+            key,
+            span,
+        })
     }
 
     /// As [`Section::parsed`], with the default as the file would write it.
@@ -128,13 +149,42 @@ impl<'a> Section<'a> {
         key: &'static str,
         allowed: &str,
         parse: impl Fn(&str) -> Option<T>,
-        default: (&str, T),
+        (shown, default): (&str, T),
     ) -> T {
-        if !self.has(key) {
-            self.set(key, quote(default.0), None);
+        let Some(written) = self.written(key, allowed, parse, shown) else {
+            return default;
+        };
+        written.unwrap_or(default)
+    }
+
+    /// As [`Section::parsed_or`]; none if something else is written there: what depends on it can't be judged then.
+    pub(super) fn parsed_or_none<T>(
+        &mut self,
+        key: &'static str,
+        allowed: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        (shown, default): (&str, T),
+    ) -> Option<T> {
+        match self.written(key, allowed, parse, shown) {
+            None => Some(default),
+            Some(written) => written,
         }
-        self.parsed(key, allowed, parse)
-            .map_or(default.1, |located| located.value)
+    }
+
+    /// None: the file does not have the key.
+    fn written<T>(
+        &mut self,
+        key: &'static str,
+        allowed: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        default: &str,
+    ) -> Option<Option<T>> {
+        if !self.has(key) {
+            self.set(key, quote(default), None);
+        }
+        let written = self.parsed(key, allowed, parse);
+        self.has(key)
+            .then_some(written.map(|located| located.value))
     }
 
     /// A list of texts that `parse` turns into values; nothing if the key is absent.
@@ -381,6 +431,16 @@ impl<'a> Section<'a> {
         entries
     }
 
+    /// How many entries the file gives a table or a list, with whatever is wrong about them.
+    pub(super) fn entry_count(&self, key: &str) -> usize {
+        let value = self.table.and_then(|table| table.get(key));
+        value.map_or(0, |value| match value.get_ref() {
+            DeValue::Table(table) => table.len(),
+            DeValue::Array(list) => list.len(),
+            _ => 1,
+        })
+    }
+
     /// The entries of a table whose keys are names and whose values say where a secret is.
     pub(super) fn named_secret_texts(
         &mut self,
@@ -586,15 +646,6 @@ impl<'a> Section<'a> {
 
     fn problem(&self, span: Option<Range<usize>>, key: String, message: String) {
         self.document.add_problem(span, key, message);
-    }
-}
-
-/// Where a secret is may be shown; what somebody wrote in its place may be the secret itself.
-fn shown_secret(text: &str) -> String {
-    if text.starts_with("env:") || text.starts_with("file:") {
-        quote(text)
-    } else {
-        "[secret]".to_owned()
     }
 }
 

@@ -325,7 +325,7 @@ fn read_inbound_webhook(section: &mut Section<'_>, rule: InboundRule) -> Option<
         return None;
     }
     section.require("inbound_webhook_url");
-    let url = section.parsed(
+    let url = section.parsed_url(
         "inbound_webhook_url",
         "http(s)://HOST[:PORT][/PATH], the host in lower case",
         |text| Url::parse(text, &["https", "http"]).map(|_| text.to_owned()),

@@ -8,7 +8,7 @@ use super::section::{Located, Section};
 use super::url::is_origin;
 use super::{
     BrowserConfig, HostPattern, KeyAlgorithm, PublicKey, RouteConfig, TenantConfig, TenantKey,
-    TrunkConfig,
+    TrunkConfig, TrunkKind,
 };
 use super::{inbound_file, twilio_file, vapi_file};
 use crate::id::{TenantId, TrunkId};
@@ -34,7 +34,37 @@ const VENDORS_TO_COME: [&str; 3] = ["livekit", "daily", "chime"];
 pub(super) const ID: &str = "1 to 64 characters of A-Z a-z 0-9 _ -";
 
 /// Finds a trunk of the file.
-pub(super) type TrunkOf<'a> = &'a dyn Fn(&TrunkId) -> Option<&'a TrunkConfig>;
+pub(super) type TrunkOf<'a> = &'a dyn Fn(&TrunkId) -> Option<KnownTrunk<'a>>;
+
+/// A trunk that the file has.
+#[derive(Clone, Copy)]
+pub(super) enum KnownTrunk<'a> {
+    /// As it was read.
+    Whole {
+        config: &'a TrunkConfig,
+        /// It names an `api_bearer_token`, which may be unreadable.
+        names_token: bool,
+    },
+    /// Something is wrong with it, which is told already: nothing more can be said of who refers to it.
+    Broken,
+}
+
+impl<'a> KnownTrunk<'a> {
+    pub(super) fn whole(self) -> Option<&'a TrunkConfig> {
+        match self {
+            Self::Whole { config, .. } => Some(config),
+            Self::Broken => None,
+        }
+    }
+
+    /// It has a token, or would have one without a mistake that is told already.
+    pub(super) fn may_have_token(self) -> bool {
+        match self {
+            Self::Whole { names_token, .. } => names_token,
+            Self::Broken => true,
+        }
+    }
+}
 
 /// What the rest of the file says that a tenant depends on.
 pub(super) struct Surroundings<'a> {
@@ -76,16 +106,14 @@ pub(super) fn read(
     let twilio = section
         .section("twilio")
         .map(|twilio| twilio_file::read(twilio, tenant, &outbound_hosts, surroundings));
-    let vapi = section
-        .section("vapi")
-        .map(|vapi| vapi_file::read(vapi, &outbound_hosts, surroundings.environment));
+    let vapi = section.section("vapi");
+    let vapi_calls = vapi.as_ref().is_some_and(vapi_file::makes_calls);
+    let vapi = vapi.map(|vapi| vapi_file::read(vapi, &outbound_hosts, surroundings.environment));
     let vendors = TenantVendors {
-        browser: browser.is_some(),
-        twilio: twilio.is_some(),
-        vapi: vapi.is_some(),
-        vapi_calls: vapi
-            .as_ref()
-            .is_some_and(|vapi| vapi.assistant_id.is_some()),
+        browser: section.has("browser"),
+        twilio: section.has("twilio"),
+        vapi: section.has("vapi"),
+        vapi_calls,
     };
     for vendor in VENDORS_TO_COME {
         section.refuse(vendor, &not_built_in(vendor));
@@ -232,16 +260,25 @@ fn read_route(
         }
     }
     let trunk_id = section.parsed("trunk_id", ID, |text| text.parse::<TrunkId>().ok());
-    match &trunk_id {
-        None => section.require("trunk_id"),
-        Some(located) => {
-            own_trunk(&section, located, tenant_id, trunk_of);
+    let trunk = match &trunk_id {
+        None => {
+            section.require("trunk_id");
+            None
         }
-    }
+        Some(located) => own_trunk(&section, located, tenant_id, trunk_of),
+    };
     let to = section.parsed("to", "1 to 256 bytes without control characters", |text| {
         let usable = (1..=TO_LEN_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
         usable.then(|| text.to_owned())
     });
+    let is_sip = trunk.is_some_and(|trunk| matches!(trunk.kind, TrunkKind::Sip(_)));
+    let is_vapi = vendor.as_ref().is_some_and(|vendor| vendor.value == "vapi");
+    if is_sip && is_vapi && !section.has("to") {
+        section.wrong_key(
+            "to",
+            "is missing: a Vapi relay names no number that the SIP trunk could call",
+        );
+    }
     section.finish();
     Some(RouteConfig {
         vendor: vendor?.value,
@@ -250,7 +287,7 @@ fn read_route(
     })
 }
 
-/// The trunk that an entry names, if it is the tenant's; else the problem is told.
+/// The trunk that an entry names, if it is the tenant's; else the problem is told, if it is not already.
 pub(super) fn own_trunk<'a>(
     section: &Section<'_>,
     located: &Located<TrunkId>,
@@ -261,6 +298,7 @@ pub(super) fn own_trunk<'a>(
         section.wrong(located, format!("there is no trunk \"{}\"", located.value));
         return None;
     };
+    let trunk = trunk.whole()?;
     if tenant_id.is_some_and(|tenant_id| *tenant_id != trunk.tenant_id) {
         section.wrong(
             located,

@@ -8,7 +8,7 @@ use super::gateway_file::{ADDRESS, names, parse_address};
 use super::secret_file::{Environment, is_named, secret};
 use super::section::{Located, Section};
 use super::sip_trunk_file::{self, SIP_FIELDS};
-use super::tenant_file::ID;
+use super::tenant_file::{ID, KnownTrunk};
 use super::{CodecName, EchoCodec, TenantConfig, TrunkConfig, TrunkKind};
 use crate::id::{TenantId, TrunkId};
 
@@ -50,6 +50,14 @@ pub(super) struct ReadTrunk<'a> {
 }
 
 impl ReadTrunk<'_> {
+    /// For who refers to it.
+    pub(super) fn known(&self) -> KnownTrunk<'_> {
+        KnownTrunk::Whole {
+            config: &self.config,
+            names_token: is_named(&self.section, BEARER_TOKEN),
+        }
+    }
+
     /// Another trunk has this id already.
     pub(super) fn refuse_twice(&self) {
         self.section
@@ -92,14 +100,26 @@ impl ReadTrunk<'_> {
 }
 
 /// Reads one entry.
+///
+/// # Errors
+/// One with a mistake that leaves no trunk: its id alone, if it has one.
 pub(super) fn read<'a>(
     mut section: Section<'a>,
     environment: Environment<'_>,
-) -> Option<ReadTrunk<'a>> {
+) -> Result<ReadTrunk<'a>, Option<TrunkId>> {
     let trunk_id = section.parsed("trunk_id", ID, |text| text.parse::<TrunkId>().ok());
     if trunk_id.is_none() {
         section.require("trunk_id");
     }
+    let id = trunk_id.as_ref().map(|located| located.value.clone());
+    read_rest(section, trunk_id, environment).ok_or(id)
+}
+
+fn read_rest<'a>(
+    mut section: Section<'a>,
+    trunk_id: Option<Located<TrunkId>>,
+    environment: Environment<'_>,
+) -> Option<ReadTrunk<'a>> {
     let tenant_id = section.parsed("tenant_id", ID, |text| text.parse::<TenantId>().ok());
     if tenant_id.is_none() {
         section.require("tenant_id");

@@ -1,6 +1,7 @@
 //! `[tenants.twilio]`: whose Media Streams a tenant takes, and how a call of theirs is ended.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::Secret;
 use crate::id::TrunkId;
@@ -25,11 +26,13 @@ pub struct TwilioConfig {
     pub rest: Option<TwilioRest>,
 }
 
-/// `api_key_sid` and `api_key_secret` with `api_url`: Twilio's REST API.
+/// `api_key_sid` and `api_key_secret` with `api_url` and `ca_file`: Twilio's REST API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TwilioRest {
     /// `api_url`, default `https://api.twilio.com`: without a slash at its end.
     pub api_url: String,
+    /// `ca_file`: who signs its certificate, besides the system's authorities.
+    pub ca_file: Option<PathBuf>,
     /// `api_key_sid`
     pub api_key_sid: String,
     /// `api_key_secret` or `api_key_secret_file`

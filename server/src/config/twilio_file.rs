@@ -1,9 +1,11 @@
 //! `[tenants.twilio]`: read, and checked against the trunk whose token keys the signatures.
 
 use super::agent_file::{QUEUE_MS, host_not_allowed};
+use super::document::quote;
 use super::secret_file::{Environment, is_named, named_secrets, password};
 use super::section::Section;
 use super::tenant_file::{self, ID, Surroundings};
+use super::tls::ca_file;
 use super::url::Url;
 use super::{HostPattern, RouteConfig, TwilioConfig, TwilioRest};
 use crate::id::{TenantId, TrunkId};
@@ -82,9 +84,14 @@ impl ReadTwilio<'_> {
                 .map(|route| route.trunk_id.clone());
         }
         let trunk = config.trunk_id.as_ref().and_then(surroundings.trunk_of);
-        config.auth_token = trunk.and_then(|trunk| trunk.api_bearer_token.clone());
-        let has_key = config.auth_token.is_some() || self.section.has("shared_keys");
-        if !has_key && !self.wrong_trunk {
+        config.auth_token = trunk.and_then(|trunk| trunk.whole()?.api_bearer_token.clone());
+        // What is wrong about a key that is named, or about its trunk, is told there.
+        let trunk_may_have_one = match trunk {
+            Some(trunk) => trunk.may_have_token(),
+            None => config.trunk_id.is_some() || self.wrong_trunk,
+        };
+        let has_key = trunk_may_have_one || self.section.entry_count("shared_keys") > 0;
+        if !has_key {
             let message = match &config.trunk_id {
                 Some(trunk_id) => format!(
                     "no signature can be verified: the trunk \"{trunk_id}\" has no api_bearer_token_file (the account's auth \
@@ -130,36 +137,46 @@ fn read_rest(
         section.wrong_key(key, "needs api_key_sid");
     }
     if !has_sid && !has_secret {
-        section.refuse("api_url", "is for api_key_sid and its secret");
+        for key in ["api_url", "ca_file"] {
+            section.refuse(key, "is for api_key_sid and its secret");
+        }
         return None;
     }
-    let api_url = api_url(section, TwilioConfig::API_URL, hosts);
+    let api_url = api_url(section, TwilioConfig::API_URL, hosts, str::to_owned);
+    let ca_file = ca_file(section, "ca_file");
     Some(TwilioRest {
         api_url,
+        ca_file,
         api_key_sid: api_key_sid?.value,
         api_key_secret: api_key_secret?,
     })
 }
 
-/// `api_url` of an API that the gateway calls for the tenant, which allows its host.
-pub(super) fn api_url(section: &mut Section<'_>, default: &str, hosts: &[HostPattern]) -> String {
+/// `api_url` of an API that the gateway calls for the tenant, which allows its host: by what `pattern` makes of it, or more.
+pub(super) fn api_url(
+    section: &mut Section<'_>,
+    default: &str,
+    hosts: &[HostPattern],
+    pattern: fn(&str) -> String,
+) -> String {
     let parse = |text: &str| {
         let url = Url::parse(text, &["https", "http"])?;
         let allowed = url.scheme == "https" || url.is_loopback();
         (allowed && url.path.is_empty()).then(|| text.to_owned())
     };
-    let text = section.parsed_or(
-        "api_url",
-        API_URL_FORM,
-        parse,
-        (default, default.to_owned()),
-    );
+    let written = section.parsed_url("api_url", API_URL_FORM, parse);
+    let text = match written {
+        Some(located) => located.value,
+        None if section.has("api_url") => return default.to_owned(),
+        None => {
+            section.record_default("api_url", quote(default));
+            default.to_owned()
+        }
+    };
     let host = Url::parse(&text, &["https", "http"]).map_or("", |url| url.host);
     if !hosts.iter().any(|pattern| pattern.allows(host)) {
-        section.wrong_key(
-            "api_url",
-            host_not_allowed(host, "this tenant's [[tenants]]"),
-        );
+        let tenant = "this tenant's [[tenants]]";
+        section.wrong_key("api_url", host_not_allowed(host, &pattern(host), tenant));
     }
     text
 }

@@ -47,7 +47,7 @@ fn a_small_agent_has_the_documented_defaults() {
     );
     let shown = report.effective.to_string();
     for line in [
-        "trunks[1].inbound_ai_websocket_url = \"wss://bot.example.com/media\"  # ",
+        "trunks[1].inbound_ai_websocket_url = \"wss://bot.example.com/...\"  # ",
         "trunks[1].agent_dialect = \"twilio\"  # default",
         "trunks[1].agent_sample_rate_hz = 8000  # default",
         "trunks[1].agent_connect_timeout_ms = 5000  # default",
@@ -126,7 +126,7 @@ fn mistakes_of_an_agent_are_told_with_their_place() {
         ),
         (
             "inbound_ai_websocket_url = \"wss://me:secret@bot.example.com\"",
-            "26:28: trunks[1].inbound_ai_websocket_url: \"wss://me",
+            "26:28: trunks[1].inbound_ai_websocket_url: \"wss://[...]\" is not allowed",
         ),
         (
             "inbound_ai_websocket_url = \"wss://bot.example.org/\"",
@@ -140,6 +140,10 @@ fn mistakes_of_an_agent_are_told_with_their_place() {
         (
             "+agent_sample_rate_hz = 16000",
             "27:24: trunks[1].agent_sample_rate_hz: 16000 is not allowed; allowed with agent_dialect = \"twilio\": 8000",
+        ),
+        (
+            "+agent_sample_rate_hz = 16000\nagent_dialect = \"pcm-16\"",
+            "28:17: trunks[1].agent_dialect: \"pcm-16\" is not allowed; allowed: \"twilio\", \"pcm16\"",
         ),
         (
             "+agent_sample_rate_hz = 44100\nagent_dialect = \"pcm16\"",
@@ -250,4 +254,15 @@ fn a_tenants_hosts_are_allowed_and_no_others() {
         .read(&format!("{SERVER}{TENANT_AND_TRUNK}"))
         .unwrap();
     assert!(!config.tenants[&"acme".parse().unwrap()].allows_host("api.example.com"));
+}
+
+#[test]
+fn whoever_refers_to_an_agent_with_a_mistake_is_not_told_of_it_again() {
+    let files = Files::new();
+    let line = "inbound_ai_websocket_url = \"wss://bot.example.com:port/media?token=hunter2\"";
+    let text = with_agent("[]", line).replacen("trunk_id = \"echo\"", "trunk_id = \"bot\"", 1);
+    let problems = files.problems(&text);
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    let told = "inbound_ai_websocket_url: \"wss://bot.example.com:port/...\" is not allowed; allowed: wss://HOST";
+    assert!(problems[0].contains(told), "{problems:#?}");
 }

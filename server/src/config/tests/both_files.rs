@@ -247,7 +247,7 @@ fn the_examples_vendors_are_accepted() {
     ] {
         files.write(&format!("keys/{secret}"), "0123456789abcdef\n");
     }
-    for authorities in ["vapi-ca.pem", "bot-ca.pem"] {
+    for authorities in ["twilio-ca.pem", "vapi-ca.pem", "bot-ca.pem"] {
         fs::copy(
             files.path("cert.pem"),
             files.path(&format!("tls/{authorities}")),
@@ -259,6 +259,13 @@ fn the_examples_vendors_are_accepted() {
     let (config, report) = read(&active);
     assert_eq!(report.warnings.0.len(), 1, "{}", report.warnings);
     let tenant = &config.tenants[&"voice".parse().unwrap()];
+    for host in [
+        "api.vapi.ai",
+        "phone-call-websocket.aws-us-west-2-backend-production1.vapi.ai",
+        "api.twilio.com",
+    ] {
+        assert!(tenant.allows_host(host), "{host}");
+    }
     let (twilio, vapi) = (
         tenant.twilio.as_ref().unwrap(),
         tenant.vapi.as_ref().unwrap(),

@@ -70,7 +70,7 @@ fn a_named_trunk_keys_them_instead() {
 fn every_field_of_twilio_is_read() {
     let files = Files::new();
     let lines = "require_token = true\nqueue_ms_max = 2000\napi_key_sid = \"SK9999000011112222333344445555AAAA\"\n\
-                 api_key_secret_file = \"admin-token\"\napi_url = \"http://127.0.0.1:8080\"\n\
+                 api_key_secret_file = \"admin-token\"\napi_url = \"https://127.0.0.1:8080\"\nca_file = \"cert.pem\"\n\
                  [tenants.twilio.shared_keys]\nCK1 = \"file:admin-token\"\nCK2 = \"env:ADMIN\"\n";
     let text = with_twilio(lines, "").replacen(
         "tenant_id = \"acme\"\n",
@@ -88,7 +88,8 @@ fn every_field_of_twilio_is_read() {
         [("CK1", "0123456789abcdef"), ("CK2", "fedcba9876543210")]
     );
     let rest = twilio.rest.clone().unwrap();
-    assert_eq!(rest.api_url, "http://127.0.0.1:8080");
+    assert_eq!(rest.api_url, "https://127.0.0.1:8080");
+    assert_eq!(rest.ca_file, Some(files.path("cert.pem")));
     assert_eq!(rest.api_key_sid, "SK9999000011112222333344445555AAAA");
     assert_eq!(rest.api_key_secret.expose(), "0123456789abcdef");
     let told = format!("{twilio:?}{}", report.effective);
@@ -163,6 +164,16 @@ fn mistakes_of_twilio_are_told_with_their_place() {
             "10:15: tenants[0].twilio.api_key_sid: needs api_key_secret_file or api_key_secret",
         ),
         (
+            "shared_keys = {}\n",
+            "",
+            "8:1: tenants[0].twilio.trunk_id: no signature can be verified: the trunk \"echo\" has no api_bearer_token_file",
+        ),
+        (
+            "ca_file = \"cert.pem\"\n",
+            TOKEN,
+            "10:1: tenants[0].twilio.ca_file: is for api_key_sid and its secret",
+        ),
+        (
             "api_url = \"https://api.twilio.com\"\n",
             TOKEN,
             "10:1: tenants[0].twilio.api_url: is for api_key_sid and its secret",
@@ -220,5 +231,53 @@ fn without_a_public_url_no_signature_is_right() {
     assert!(
         warnings.contains("without server.public_url none is right"),
         "{warnings}"
+    );
+}
+
+/// What is wrong stands where it is wrong, and nowhere else.
+#[test]
+fn one_mistake_is_told_once() {
+    let files = Files::new();
+    let rest = "api_key_sid = \"SK9999000011112222333344445555aaaa\"\napi_key_secret = \"env:ADMIN\"\n\
+                api_url = \"https://api.twilio.com/\"\n";
+    let broken = "[[trunks]]\ntrunk_id = \"broken\"\ntenant_id = \"acme\"\nkind = \"echos\"\n";
+    for (lines, trunk, problem) in [
+        (
+            "",
+            "api_bearer_token_file = \"none\"\n",
+            "trunks[0].api_bearer_token_file: none: ",
+        ),
+        (
+            "shared_keys = { CK1 = \"env:NONE\" }\n",
+            "",
+            "twilio.shared_keys.CK1: the environment variable NONE is not set",
+        ),
+        (
+            rest,
+            TOKEN,
+            "twilio.api_url: \"https://api.twilio.com/\" is not allowed; allowed: https://HOST[:PORT]",
+        ),
+        (
+            "trunk_id = \"broken\"\n",
+            broken,
+            "trunks[1].kind: is no kind of trunk",
+        ),
+    ] {
+        let problems = files.problems(&with_twilio(lines, trunk));
+        assert!(
+            problems.len() == 1 && problems[0].contains(problem),
+            "{lines}\n{problem}\n{problems:#?}"
+        );
+    }
+    let unknown = with_twilio("", "").replacen(
+        "vendor = \"twilio\"\ntrunk_id = \"echo\"",
+        "vendor = \"twilio\"\ntrunk_id = \"none\"",
+        1,
+    );
+    let problems = files.problems(&unknown);
+    assert!(
+        problems.len() == 1
+            && problems[0].contains("routes[1].trunk_id: there is no trunk \"none\""),
+        "{problems:#?}"
     );
 }

@@ -101,7 +101,8 @@ fn mistakes_of_vapi_are_told_with_their_place() {
         ),
         (
             "+api_url = \"https://api.eu.vapi.ai\"\n",
-            "11:11: tenants[0].vapi.api_url: \"api.eu.vapi.ai\" is none of the hosts that the gateway may dial for the tenant",
+            "11:11: tenants[0].vapi.api_url: \"api.eu.vapi.ai\" is none of the hosts that the gateway may dial for the tenant; \
+             allow it: outbound_hosts = [\"*.eu.vapi.ai\"] in this tenant's [[tenants]]",
         ),
         (
             "+api_url = \"http://api.vapi.ai\"\n",
@@ -109,7 +110,7 @@ fn mistakes_of_vapi_are_told_with_their_place() {
         ),
         (
             "+api_url = \"https://api.vapi.ai/v1\"\n",
-            "11:11: tenants[0].vapi.api_url: \"https://api.vapi.ai/v1\" is not allowed",
+            "11:11: tenants[0].vapi.api_url: \"https://api.vapi.ai/...\" is not allowed",
         ),
         (
             "+audio_format = \"opus\"\n",
@@ -118,6 +119,14 @@ fn mistakes_of_vapi_are_told_with_their_place() {
         (
             "+audio_format = \"mulaw\"\nsample_rate_hz = 16000\n",
             "12:18: tenants[0].vapi.sample_rate_hz: 16000 is not allowed; allowed with audio_format = \"mulaw\": 8000",
+        ),
+        (
+            "+audio_format = \"mu-law\"\nsample_rate_hz = 16000\n",
+            "11:16: tenants[0].vapi.audio_format: \"mu-law\" is not allowed; allowed: \"linear16\", \"mulaw\"",
+        ),
+        (
+            "+api_url = \"https://api.vapi.ai/\"\n",
+            "11:11: tenants[0].vapi.api_url: \"https://api.vapi.ai/\" is not allowed; allowed: https://HOST[:PORT]",
         ),
         (
             "+sample_rate_hz = 48000\n",
@@ -152,9 +161,58 @@ fn calls_go_to_vapi_by_inbound_route() {
     let (config, _) = files.read(&text(CALLS)).unwrap();
     let tenant = &config.tenants[&"acme".parse().unwrap()];
     assert_eq!(tenant.inbound[0].target, InboundTarget::Vapi);
+    let misspelt = CALLS.replace("a-1", "a 1");
+    let problems = files.problems(&text(&misspelt));
+    assert!(
+        problems.len() == 1 && problems[0].contains("vapi.assistant_id: \"a 1\" is not allowed"),
+        "{problems:#?}"
+    );
     let problems = files.problems(&text("bearer_token = \"env:ADMIN\"\n"));
     assert!(
         problems[0].contains("inbound[0].target: the tenant makes no calls to Vapi"),
         "{problems:?}"
+    );
+}
+
+#[test]
+fn the_hosts_of_vapis_sockets_have_to_be_allowed_too() {
+    let files = Files::new();
+    let (_, report) = vapi(&files, CALLS);
+    let warnings = report.warnings.to_string();
+    let told = "tenants[0].vapi.api_key_file: the sockets of calls are at other hosts than the API, and none of them is \
+                allowed: outbound_hosts = [\"*.vapi.ai\"] allows them";
+    assert!(warnings.contains(told), "{warnings}");
+    for (hosts, api_url) in [
+        ("\"*.vapi.ai\"", "https://api.vapi.ai"),
+        ("\"*.vapi.ai\"", "https://api.eu.vapi.ai"),
+        ("\"127.0.0.1\"", "http://127.0.0.1:8080"),
+        ("\"localhost\"", "https://localhost:8080"),
+    ] {
+        let text = with_vapi(&format!("{CALLS}api_url = \"{api_url}\"\n"));
+        let (_, report) = files
+            .read(&text.replacen("\"api.vapi.ai\"", hosts, 1))
+            .unwrap();
+        let warnings = report.warnings.to_string();
+        assert!(!warnings.contains("the sockets of calls"), "{warnings}");
+    }
+}
+
+#[test]
+fn a_relays_calls_to_a_sip_trunk_need_a_number() {
+    let files = Files::new();
+    let carrier = "[[trunks]]\ntrunk_id = \"carrier\"\ntenant_id = \"acme\"\nkind = \"sip\"\ngateway_ip = \"192.0.2.20\"\n";
+    let text = |to: &str| {
+        let route = format!(
+            "[[tenants.routes]]\nvendor = \"vapi\"\ntrunk_id = \"carrier\"\n{to}[[trunks]]"
+        );
+        let relay = with_vapi("bearer_token = \"env:ADMIN\"\n");
+        format!("{}{carrier}", relay.replacen("[[trunks]]", &route, 1))
+    };
+    files.read(&text("to = \"+15550100\"\n")).unwrap();
+    let problems = files.problems(&text(""));
+    assert!(
+        problems.len() == 1
+            && problems[0].contains("routes[1].to: is missing: a Vapi relay names no number"),
+        "{problems:#?}"
     );
 }
