@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,8 +26,18 @@ const TRUST_MAX: usize = 256;
 /// Opens connections. Names and authorities that were looked up once are remembered.
 pub struct Connector {
     resolver: SipResolver,
+    trust: Mutex<KnownTrust>,
+    /// Who holds it reads authorities; the others wait for what comes of it.
+    reads_trust: tokio::sync::Mutex<()>,
+}
+
+/// Authorities that were read.
+#[derive(Default)]
+struct KnownTrust {
     /// By file; none: the system's alone.
-    trust: Mutex<HashMap<Option<PathBuf>, TlsTrust>>,
+    by_file: HashMap<Option<PathBuf>, TlsTrust>,
+    /// How often all was forgotten: what was read before is not kept afterwards.
+    forgotten: u64,
 }
 
 /// An open stream.
@@ -81,6 +91,7 @@ impl Default for Connector {
         Self {
             resolver: SipResolver::new(Vec::new()),
             trust: Mutex::default(),
+            reads_trust: tokio::sync::Mutex::default(),
         }
     }
 }
@@ -88,7 +99,9 @@ impl Default for Connector {
 impl Connector {
     /// The files of authorities are read anew when they are needed next.
     pub fn forget_trust(&self) {
-        self.trust().clear();
+        let mut trust = self.trust();
+        trust.by_file.clear();
+        trust.forgotten += 1;
     }
 
     /// Opens a connection to `endpoint`; who signs its certificate is known to the system, or stands in `ca_file`.
@@ -102,7 +115,7 @@ impl Connector {
         deadline: &Deadline,
     ) -> Result<(Stream, SocketAddr), OutboundError> {
         let trust = match endpoint.is_tls {
-            true => Some(self.trust_of(ca_file)?),
+            true => Some(self.trust_of(ca_file).await?),
             false => None,
         };
         let (tcp, peer) = self.connect_tcp(endpoint, deadline).await?;
@@ -111,8 +124,8 @@ impl Connector {
         let Some(trust) = trust else {
             return Ok((Stream::Plain(tcp), peer));
         };
-        let host = &endpoint.host;
-        let name = ServerName::try_from(host.clone())
+        let host = &endpoint.shown();
+        let name = ServerName::try_from(endpoint.host.clone())
             .map_err(|_| OutboundError::Url("its host can't be in a certificate"))?;
         let handshake = TlsConnector::from(trust.config()).connect(name, tcp);
         let tls = deadline
@@ -141,10 +154,15 @@ impl Connector {
                 host: host.clone(),
                 reason: error.reason,
             })?;
+        let reason = match addresses.is_empty() {
+            true => "no name server knows one",
+            false => "its name leads to another machine, and without TLS",
+        };
         let mut failed = OutboundError::NotFound {
             host: host.clone(),
-            reason: "no name server knows one".to_owned(),
+            reason: reason.to_owned(),
         };
+        let addresses = endpoint.reachable(addresses);
         for (index, address) in addresses.iter().enumerate() {
             // One that drops our packets must not take the time of those behind it.
             let share = deadline.share(addresses.len() - index);
@@ -152,13 +170,13 @@ impl Connector {
                 Ok(Ok(tcp)) => return Ok((tcp, *address)),
                 Ok(Err(error)) => {
                     failed = OutboundError::Unreachable {
-                        host: host.clone(),
+                        host: endpoint.shown(),
                         reason: error.to_string(),
                     };
                 }
                 Err(_) => {
                     failed = OutboundError::Timeout {
-                        host: host.clone(),
+                        host: endpoint.shown(),
                         step: "connecting",
                         within: deadline.within,
                     };
@@ -168,26 +186,40 @@ impl Connector {
         Err(failed)
     }
 
-    fn trust_of(&self, ca_file: Option<&Path>) -> Result<TlsTrust, OutboundError> {
-        let mut known = self.trust();
+    /// The system's authorities are many files: another thread reads them, while this one goes on with calls.
+    async fn trust_of(&self, ca_file: Option<&Path>) -> Result<TlsTrust, OutboundError> {
         let key = ca_file.map(Path::to_owned);
-        if let Some(trust) = known.get(&key) {
-            return Ok(trust.clone());
+        if let Some(trust) = self.known_trust(&key) {
+            return Ok(trust);
         }
-        let trust = TlsTrust::of_the_system_and(ca_file)
+        let _reads = self.reads_trust.lock().await;
+        if let Some(trust) = self.known_trust(&key) {
+            return Ok(trust);
+        }
+        let forgotten = self.trust().forgotten;
+        let file = key.clone();
+        let read = move || TlsTrust::of_the_system_and(file.as_deref());
+        let trust = tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|error| OutboundError::Trust(error.to_string()))?
             .map_err(|error| OutboundError::Trust(error.to_string()))?;
-        if known.len() >= TRUST_MAX {
-            known.clear();
+        let mut known = self.trust();
+        if known.forgotten == forgotten {
+            if known.by_file.len() >= TRUST_MAX {
+                known.by_file.clear();
+            }
+            known.by_file.insert(key, trust.clone());
         }
-        known.insert(key, trust.clone());
         Ok(trust)
     }
 
-    fn trust(&self) -> std::sync::MutexGuard<'_, HashMap<Option<PathBuf>, TlsTrust>> {
+    fn known_trust(&self, key: &Option<PathBuf>) -> Option<TlsTrust> {
+        self.trust().by_file.get(key).cloned()
+    }
+
+    fn trust(&self) -> MutexGuard<'_, KnownTrust> {
         // Each entry is whole, whoever panicked.
-        self.trust
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

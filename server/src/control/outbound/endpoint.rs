@@ -3,7 +3,7 @@
 //! A URL may be a secret (Vapi's names its call): nothing but its host is ever shown.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hyper::Uri;
 
@@ -86,13 +86,33 @@ impl Endpoint {
         })
     }
 
+    /// Host and port, for a person.
+    pub fn shown(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+
     /// Nobody on the way can listen: it is reached by TLS, or never leaves this machine.
     pub fn is_protected(&self) -> bool {
-        let is_loopback = match self.host.parse::<IpAddr>() {
+        self.is_tls || self.names_this_machine()
+    }
+
+    /// Of the addresses of its host, those that may be connected: what is allowed without TLS since it names this machine has
+    /// to be on it, whatever a name server says.
+    pub fn reachable(&self, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        if !self.is_tls && self.names_this_machine() {
+            addresses.retain(|address| address.ip().to_canonical().is_loopback());
+        }
+        addresses
+    }
+
+    fn names_this_machine(&self) -> bool {
+        match self.host.parse::<IpAddr>() {
             Ok(ip) => ip.to_canonical().is_loopback(),
             Err(_) => self.host.eq_ignore_ascii_case("localhost"),
-        };
-        self.is_tls || is_loopback
+        }
     }
 }
 
@@ -170,8 +190,31 @@ mod tests {
     }
 
     #[test]
+    fn a_name_of_this_machine_leads_to_no_other() {
+        let elsewhere: SocketAddr = "192.0.2.1:80".parse().unwrap();
+        let here: SocketAddr = "[::1]:80".parse().unwrap();
+        for (url, reachable) in [
+            ("ws://localhost", vec![here]),
+            ("wss://localhost", vec![elsewhere, here]),
+            ("ws://hooks.example.com", vec![elsewhere, here]),
+        ] {
+            let endpoint = Endpoint::websocket(url).unwrap();
+            assert_eq!(
+                endpoint.reachable(vec![elsewhere, here]),
+                reachable,
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
     fn a_url_shows_its_host_alone() {
         let endpoint = Endpoint::websocket("wss://a/secret-call-id/transport").unwrap();
         assert!(!format!("{endpoint:?}").contains("secret"));
+        assert_eq!(endpoint.shown(), "a:443");
+        assert_eq!(
+            Endpoint::http("http://[::1]:8080").unwrap().shown(),
+            "[::1]:8080"
+        );
     }
 }

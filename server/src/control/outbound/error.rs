@@ -42,7 +42,7 @@ pub enum OutboundError {
     /// No TCP connection, or it broke.
     #[error("{host} can't be reached: {reason}")]
     Unreachable {
-        /// Of the URL.
+        /// With its port.
         host: String,
         /// What the kernel said.
         reason: String,
@@ -50,7 +50,7 @@ pub enum OutboundError {
     /// TLS failed: a certificate that is not its own, or no TLS at all.
     #[error("TLS with {host} failed: {reason}")]
     Tls {
-        /// Of the URL.
+        /// With its port.
         host: String,
         /// What did not fit.
         reason: String,
@@ -58,7 +58,7 @@ pub enum OutboundError {
     /// It took too long.
     #[error("{host} took longer than {} ms, in {step}", within.as_millis())]
     Timeout {
-        /// Of the URL.
+        /// Of the URL, or with its port.
         host: String,
         /// What was waited for.
         step: &'static str,
@@ -68,7 +68,7 @@ pub enum OutboundError {
     /// It sends us elsewhere, where we do not go.
     #[error("{host} answered {status}: redirects are not followed")]
     Redirect {
-        /// Of the URL.
+        /// With its port.
         host: String,
         /// The HTTP status.
         status: u16,
@@ -76,17 +76,20 @@ pub enum OutboundError {
     /// It does not want us.
     #[error("{host} answered {status}{detail}")]
     Status {
-        /// Of the URL.
+        /// With its port.
         host: String,
         /// The HTTP status.
         status: u16,
         /// What it said about it, with a colon before it; or nothing.
         detail: String,
     },
+    /// The WebSocket that a vendor named for its call: no operator can change it.
+    #[error("the socket that it named: {0}")]
+    NamedSocket(Box<OutboundError>),
     /// What came back is not what was asked for.
     #[error("{host} answered with something else: {reason}")]
     Malformed {
-        /// Of the URL.
+        /// With its port.
         host: String,
         /// What was expected.
         reason: String,
@@ -165,8 +168,8 @@ pub struct DialFailure {
 }
 
 impl OutboundError {
-    /// The failure of a dial to `whom` ("the agent of trunk t1"), who is to blame for what is not ours: [`Fault::Agent`] or
-    /// [`Fault::Vendor`].
+    /// The failure of a dial to `whom` ("the agent of trunk t1"), who is to blame for what is not ours: [`Fault::Agent`], or
+    /// [`Fault::Vendor`] for the API of one.
     pub fn failure(&self, whom: &str, theirs: Fault) -> DialFailure {
         let (outcome, code, fault, cause) = self.weigh(theirs);
         let refusal = Refusal::new(code, fault, format!("{whom}: {self}")).with_cause(cause);
@@ -217,6 +220,10 @@ impl OutboundError {
                     // What we showed is in our configuration.
                     401 | 403 => (Fault::Config, Q850Cause::CALL_REJECTED),
                     404 | 405 | 410 => (Fault::Config, Q850Cause::NO_ROUTE_TO_DESTINATION),
+                    // As is whom a vendor's API calls for us, and the account that pays for it.
+                    400 | 402 | 422 if theirs == Fault::Vendor => {
+                        (Fault::Config, Q850Cause::CALL_REJECTED)
+                    }
                     429 | 503 => (theirs, Q850Cause::CONGESTION),
                     500.. => (theirs, Q850Cause::TEMPORARY_FAILURE),
                     _ => (theirs, Q850Cause::CALL_REJECTED),
@@ -229,6 +236,19 @@ impl OutboundError {
                 theirs,
                 Q850Cause::CALL_REJECTED,
             ),
+            Self::NamedSocket(error) => {
+                let (outcome, code, fault, cause) = error.weigh(theirs);
+                match error.as_ref() {
+                    Self::Status { .. } => (outcome, code, theirs, cause),
+                    Self::Url(_) | Self::Unprotected { .. } => (
+                        DialOutcome::Malformed,
+                        Internal,
+                        theirs,
+                        Q850Cause::PROTOCOL_ERROR,
+                    ),
+                    _ => (outcome, code, fault, cause),
+                }
+            }
             Self::Malformed { .. } => (
                 DialOutcome::Malformed,
                 Internal,
@@ -286,6 +306,30 @@ mod tests {
             assert_eq!((refusal.fault, refusal.cause.0), (fault, cause), "{error}");
             assert_eq!(refusal.message, format!("the agent: {error}"));
         }
+    }
+
+    #[test]
+    fn a_vendor_is_blamed_for_its_socket_and_the_operator_for_what_its_api_refuses() {
+        let status = |status| OutboundError::Status {
+            host: "api.vapi.ai:443".to_owned(),
+            status,
+            detail: String::new(),
+        };
+        let fault = |error: OutboundError| error.failure("Vapi", Fault::Vendor).refusal.fault;
+        for code in [400, 401, 402, 403, 404, 422] {
+            assert_eq!(fault(status(code)), Fault::Config, "{code}");
+        }
+        for code in [429, 500, 503] {
+            assert_eq!(fault(status(code)), Fault::Vendor, "{code}");
+        }
+        let named = |error| fault(OutboundError::NamedSocket(Box::new(error)));
+        for code in [400, 401, 403, 404, 500] {
+            assert_eq!(named(status(code)), Fault::Vendor, "{code}");
+        }
+        assert_eq!(named(OutboundError::Url("it has no host")), Fault::Vendor);
+        let host = "evil.test".to_owned();
+        let not_allowed = OutboundError::HostNotAllowed { host };
+        assert_eq!(named(not_allowed), Fault::Config);
     }
 
     #[test]

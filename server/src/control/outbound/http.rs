@@ -8,11 +8,15 @@ use hyper::body::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 
 use super::{Connector, Deadline, Endpoint, OutboundError};
 
 /// The longest body of an answer, in bytes.
 pub const BODY_LEN_MAX: usize = 64 << 10;
+
+/// What of an error that somebody explains is told on, in bytes.
+const DETAIL_LEN_MAX: usize = 200;
 
 /// What is posted.
 #[derive(Debug)]
@@ -38,10 +42,51 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+/// `message` is a text, or several.
+#[derive(Deserialize)]
+struct Explained {
+    message: serde_json::Value,
+}
+
 impl Answer {
     /// 2xx
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    /// What is told of an answer that is none: its status, and its `message` if it says why in words and without `secret`.
+    pub fn refusal(&self, endpoint: &Endpoint, secret: &str) -> OutboundError {
+        OutboundError::Status {
+            host: endpoint.shown(),
+            status: self.status,
+            detail: self.detail(secret),
+        }
+    }
+
+    fn detail(&self, secret: &str) -> String {
+        let Ok(Explained { message }) = serde_json::from_slice(&self.body) else {
+            return String::new();
+        };
+        let words = match message {
+            serde_json::Value::String(text) => text,
+            serde_json::Value::Array(several) => {
+                let texts: Vec<&str> = several.iter().filter_map(|text| text.as_str()).collect();
+                texts.join("; ")
+            }
+            _ => String::new(),
+        };
+        if words.is_empty() || words.contains(secret) {
+            return String::new();
+        }
+        let mut detail = String::from(": ");
+        let printable = words.chars().filter(|letter| !letter.is_control());
+        for letter in printable {
+            if detail.len() + letter.len_utf8() > DETAIL_LEN_MAX {
+                break;
+            }
+            detail.push(letter);
+        }
+        detail
     }
 }
 
@@ -58,7 +103,7 @@ impl Post<'_> {
         let endpoint = self.endpoint;
         let (stream, _) = connector.connect(endpoint, self.ca_file, deadline).await?;
         let request = self.request()?;
-        let host = &endpoint.host;
+        let host = &endpoint.shown();
         let lost = |error: hyper::Error| OutboundError::Unreachable {
             host: host.clone(),
             reason: error.to_string(),

@@ -4,10 +4,14 @@
 
 use std::time::Duration;
 
-use super::http::{self, Post};
+use serde::Deserialize;
+
+use super::http::{self, Answer, Post};
 use super::{Connector, Deadline, Endpoint, OutboundError, allow};
 use crate::config::{TenantConfig, TwilioConfig, TwilioRest};
 
+/// Twilio's error "Call is not in-progress. Cannot redirect."
+const NOT_IN_PROGRESS: u32 = 21_220;
 /// The whole exchange.
 const WITHIN: Duration = Duration::from_secs(5);
 
@@ -34,21 +38,27 @@ pub async fn hang_up(
     let authorization = http::basic(&rest.api_key_sid, rest.api_key_secret.expose());
     let post = Post {
         endpoint: &endpoint,
-        ca_file: None,
+        ca_file: rest.ca_file.as_deref(),
         authorization,
         content_type: "application/x-www-form-urlencoded",
         body: b"Status=completed".to_vec(),
     };
     let answer = post.send(connector, &Deadline::within(WITHIN)).await?;
-    match answer.status {
-        // 404: it is over, and forgotten.
-        200..=299 | 404 => Ok(()),
-        status => Err(OutboundError::Status {
-            host: endpoint.host,
-            status,
-            detail: String::new(),
-        }),
+    if answer.is_success() || is_over(&answer) {
+        return Ok(());
     }
+    // 404 too: a call of another account, region or key than ours, which goes on.
+    Err(answer.refusal(&endpoint, rest.api_key_secret.expose()))
+}
+
+/// The call had ended already, as those do whose TwiML has nothing behind the stream.
+fn is_over(answer: &Answer) -> bool {
+    #[derive(Deserialize)]
+    struct Refused {
+        code: u32,
+    }
+    let code = serde_json::from_slice(&answer.body).map(|Refused { code }| code);
+    answer.status == 400 && code.is_ok_and(|code| code == NOT_IN_PROGRESS)
 }
 
 fn endpoint(

@@ -8,14 +8,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shards::tick_stream::LiveStream;
 
-use super::http::{self, Answer, Post};
+use super::http::{self, Post};
 use super::websocket::Dial;
 use super::{Connector, Deadline, Endpoint, OutboundError, allow};
 use crate::config::{TenantConfig, VapiAudioFormat, VapiConfig};
 use crate::id::CallSid;
-
-/// What of an error that Vapi explains is told on, in bytes.
-const DETAIL_LEN_MAX: usize = 200;
 
 /// Who calls whom.
 #[derive(Debug, Clone)]
@@ -50,6 +47,7 @@ pub async fn dial(
     }
     .connect(connector, tenant)
     .await
+    .map_err(|error| OutboundError::NamedSocket(Box::new(error)))
 }
 
 fn connect_timeout(vapi: &VapiConfig) -> Duration {
@@ -88,17 +86,13 @@ async fn create(
     let deadline = Deadline::within(connect_timeout(vapi));
     let answer = post.send(connector, &deadline).await?;
     if !answer.is_success() {
-        return Err(OutboundError::Status {
-            host: endpoint.host,
-            status: answer.status,
-            detail: detail(&answer, api_key.expose()),
-        });
+        return Err(answer.refusal(&endpoint, api_key.expose()));
     }
     let created: Option<Created> = serde_json::from_slice(&answer.body).ok();
     created
         .and_then(|created| created.transport?.websocket_call_url)
         .ok_or_else(|| OutboundError::Malformed {
-            host: endpoint.host,
+            host: endpoint.shown(),
             reason: "the call has no transport.websocketCallUrl".to_owned(),
         })
 }
@@ -176,37 +170,4 @@ struct Created {
 struct CreatedTransport {
     #[serde(rename = "websocketCallUrl")]
     websocket_call_url: Option<String>,
-}
-
-/// `message` is a text, or several.
-#[derive(Deserialize)]
-struct Explained {
-    message: serde_json::Value,
-}
-
-/// What Vapi says about an error, if it says so in words and without the key.
-fn detail(answer: &Answer, api_key: &str) -> String {
-    let Ok(Explained { message }) = serde_json::from_slice(&answer.body) else {
-        return String::new();
-    };
-    let words = match message {
-        serde_json::Value::String(text) => text,
-        serde_json::Value::Array(several) => {
-            let texts: Vec<&str> = several.iter().filter_map(|text| text.as_str()).collect();
-            texts.join("; ")
-        }
-        _ => String::new(),
-    };
-    if words.is_empty() || words.contains(api_key) {
-        return String::new();
-    }
-    let mut detail = String::from(": ");
-    let printable = words.chars().filter(|letter| !letter.is_control());
-    for letter in printable {
-        if detail.len() + letter.len_utf8() > DETAIL_LEN_MAX {
-            break;
-        }
-        detail.push(letter);
-    }
-    detail
 }

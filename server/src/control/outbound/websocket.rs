@@ -45,12 +45,9 @@ impl Dial<'_> {
         let (mut stream, peer) = connector
             .connect(&endpoint, self.ca_file, &deadline)
             .await?;
+        let upgrade = self.upgrade(&endpoint, &mut stream);
         let head = deadline
-            .bound(
-                &endpoint.host,
-                UPGRADE,
-                self.upgrade(&endpoint, &mut stream),
-            )
+            .bound(&endpoint.shown(), UPGRADE, upgrade)
             .await??;
         let (tcp, tls) = match stream {
             Stream::Plain(tcp) => (tcp, None),
@@ -110,13 +107,13 @@ impl Dial<'_> {
 
 fn lost(endpoint: &Endpoint, error: &io::Error) -> OutboundError {
     OutboundError::Unreachable {
-        host: endpoint.host.clone(),
+        host: endpoint.shown(),
         reason: error.to_string(),
     }
 }
 
 fn refused(endpoint: &Endpoint, error: &ResponseError) -> OutboundError {
-    let host = endpoint.host.clone();
+    let host = endpoint.shown();
     match error {
         ResponseError::Redirected { status, .. } => OutboundError::Redirect {
             host,

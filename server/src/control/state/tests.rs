@@ -269,6 +269,7 @@ fn twilio_is_told_of_a_hang_up_only_with_credentials() {
     let acme = config.tenants.get_mut(&tenant("acme")).unwrap();
     let rest = TwilioRest {
         api_url: TwilioConfig::API_URL.to_owned(),
+        ca_file: None,
         api_key_sid: "SK1".to_owned(),
         api_key_secret: Secret::new("secret"),
     };

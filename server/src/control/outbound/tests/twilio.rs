@@ -6,6 +6,7 @@ use super::*;
 fn with_rest(server: &Server) -> TenantConfig {
     let rest = TwilioRest {
         api_url: server.url("http", ""),
+        ca_file: None,
         api_key_sid: "SK1".into(),
         api_key_secret: Secret::new("api-secret"),
     };
@@ -45,12 +46,41 @@ async fn a_call_is_completed_by_its_sid() {
 
 #[tokio::test]
 async fn what_twilio_answers_decides() {
-    for (status, is_done) in [("404 Not Found", true), ("401 Unauthorized", false)] {
+    let over =
+        r#"{"code":21220,"message":"Call is not in-progress. Cannot redirect.","status":400}"#;
+    let unknown = r#"{"code":20404,"message":"The requested resource was not found","status":404}"#;
+    for (status, body, told) in [
+        ("400 Bad Request", over, None),
+        (
+            "400 Bad Request",
+            r#"{"code":21201,"message":"no"}"#,
+            Some("400: no"),
+        ),
+        ("400 Bad Request", "no json", Some("400")),
+        // The call may go on under another account than ours.
+        (
+            "404 Not Found",
+            unknown,
+            Some("404: The requested resource was not found"),
+        ),
+        (
+            "404 Not Found",
+            over,
+            Some("404: Call is not in-progress. Cannot redirect."),
+        ),
+        (
+            "401 Unauthorized",
+            r#"{"message":"not api-secret"}"#,
+            Some("401"),
+        ),
+    ] {
         let server = Server::new().await;
         let tenant = with_rest(&server);
-        let answer = json_answer(status, "{}");
-        let (told, _) = tokio::join!(hang_up(&tenant, CALL_SID), server.serve(false, &answer));
-        assert_eq!(told.is_ok(), is_done, "{told:?}");
+        let answer = json_answer(status, body);
+        let (heard, _) = tokio::join!(hang_up(&tenant, CALL_SID), server.serve(false, &answer));
+        let port = server.address().port();
+        let told = told.map(|told| format!("localhost:{port} answered {told}"));
+        assert_eq!(heard.err().map(|error| error.to_string()), told);
     }
 }
 
@@ -67,4 +97,20 @@ async fn without_credentials_or_permission_nobody_is_asked() {
         matches!(error, OutboundError::HostNotAllowed { .. }),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn whoever_signed_its_certificate_may_stand_in_a_file() {
+    let server = Server::new().await;
+    let mut tenant = with_rest(&server);
+    let rest = tenant
+        .twilio
+        .as_mut()
+        .and_then(|twilio| twilio.rest.as_mut())
+        .unwrap();
+    rest.api_url = server.url("https", "");
+    rest.ca_file = Some(server.identity.ca_file());
+    let answer = json_answer("200 OK", "{}");
+    let (told, _) = tokio::join!(hang_up(&tenant, CALL_SID), server.serve(true, &answer));
+    told.unwrap();
 }

@@ -30,8 +30,8 @@ async fn dial(tenant: &TenantConfig) -> Result<LiveStream, OutboundError> {
 async fn dial_for(answer: &str) -> (OutboundError, String) {
     let server = Server::new().await;
     let tenant = with_vapi(&server);
-    let (dialled, (request, _)) = tokio::join!(dial(&tenant), server.serve(true, answer));
-    (dialled.unwrap_err(), request)
+    let (dialled, _) = tokio::join!(dial(&tenant), server.serve(true, answer));
+    (dialled.unwrap_err(), server.address().port().to_string())
 }
 
 #[tokio::test]
@@ -85,7 +85,13 @@ async fn a_socket_elsewhere_is_not_dialled_and_its_url_not_shown() {
         let created = format!(r#"{{"transport":{{"websocketCallUrl":"{url}"}}}}"#);
         let (error, _) = dial_for(&json_answer("201 Created", &created)).await;
         let failure = error.failure("Vapi", Fault::Vendor);
-        assert_eq!(failure.outcome, DialOutcome::Misconfigured, "{error}");
+        // Where it leads is the operator's to allow; what is no URL is Vapi's.
+        let (outcome, fault) = match url.contains("//evil.test") {
+            true => (DialOutcome::Misconfigured, Fault::Config),
+            false => (DialOutcome::Malformed, Fault::Vendor),
+        };
+        assert_eq!(failure.outcome, outcome, "{error}");
+        assert_eq!(failure.refusal.fault, fault, "{error}");
         assert!(
             !format!("{error} {error:?}").contains("secret-id"),
             "{error:?}"
@@ -105,8 +111,12 @@ async fn what_vapi_says_against_it_is_told_on_without_the_key() {
         ("no json", ""),
     ];
     for (body, detail) in cases {
-        let (error, _) = dial_for(&json_answer("400 Bad Request", body)).await;
-        assert_eq!(error.to_string(), format!("localhost answered 400{detail}"));
+        let (error, port) = dial_for(&json_answer("400 Bad Request", body)).await;
+        let told = format!("localhost:{port} answered 400{detail}");
+        assert_eq!(error.to_string(), told);
+        // The assistant is of our configuration.
+        let refusal = error.failure("Vapi", Fault::Vendor).refusal;
+        assert_eq!((refusal.fault, refusal.cause.0), (Fault::Config, 21));
     }
     let (error, _) = dial_for(&json_answer("401 Unauthorized", "{}")).await;
     let refusal = error.failure("Vapi", Fault::Vendor).refusal;
@@ -147,4 +157,31 @@ async fn who_is_not_configured_or_not_allowed_is_not_asked() {
         matches!(error, OutboundError::HostNotAllowed { .. }),
         "{error}"
     );
+}
+
+/// Vapi answers with sockets at `phone-call-websocket.<region>.vapi.ai`, which `api.vapi.ai` alone does not allow.
+#[tokio::test]
+async fn a_socket_beside_the_api_needs_the_wildcard() {
+    let created = json_answer(
+        "201 Created",
+        r#"{"transport":{"websocketCallUrl":"wss://phone-call-websocket.aws.example.invalid/id/transport"}}"#,
+    );
+    let pattern = |text: &str| HostPattern::parse(text).unwrap();
+    for (hosts, is_allowed) in [
+        (vec![pattern("localhost")], false),
+        (
+            vec![pattern("localhost"), pattern("*.example.invalid")],
+            true,
+        ),
+    ] {
+        let server = Server::new().await;
+        let mut tenant = with_vapi(&server);
+        tenant.outbound_hosts = hosts;
+        let (dialled, _) = tokio::join!(dial(&tenant), server.serve(true, &created));
+        let OutboundError::NamedSocket(error) = dialled.unwrap_err() else {
+            panic!("the call was made");
+        };
+        let refused = matches!(*error, OutboundError::HostNotAllowed { .. });
+        assert_eq!(refused, !is_allowed, "{error}");
+    }
 }
