@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use codecs::SampleRate;
 use server::bridge::PAYLOAD_LEN_MAX;
-use server::pcm::{Encoding, MAX_AHEAD_MS_DEFAULT, PcmConfig, PcmLeg};
+use server::pcm::{Dialect, Encoding, MAX_AHEAD_MS_DEFAULT, PcmConfig, PcmLeg};
 use server::rtp::{RtpTimestamp, SequenceNumber};
 use server::trunk::agent::{AgentStart, RawAgent};
 use server::vendors::twilio::{ACCOUNT_SID_NONE, TwilioCaller, TwilioSession};
@@ -156,9 +156,9 @@ impl Talker {
             Talk::ToTwilio => self.twilio.write_frame(now, frame, out),
             Talk::FromBot => self.bot.handle_text(now, text, Some(leg), out),
             Talk::ToBot => self.bot.write_frame(now, frame, out),
-            Talk::FromVapi => self.vapi.handle_binary(now, frame, Some(leg), out),
+            Talk::FromVapi => self.vapi.handle_binary(now, frame, Some(leg)),
             Talk::ToVapi => self.vapi.write_frame(now, frame, out),
-            Talk::FromAgent => self.agent.handle_binary(now, frame, Some(leg), out),
+            Talk::FromAgent => self.agent.handle_binary(now, frame, Some(leg)),
             Talk::ToAgent => self.agent.write_frame(now, frame, out),
         }
     }

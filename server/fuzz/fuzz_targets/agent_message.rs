@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use codecs::SampleRate;
 use libfuzzer_sys::fuzz_target;
-use server::pcm::Encoding;
+use server::pcm::{Dialect, Encoding};
 use server::trunk::agent::RawAgent;
 use server::websocket::Writer;
 use server_fuzz::dialect::{agent_start, play};
@@ -17,5 +17,5 @@ fuzz_target!(|input: &str| {
     let mut agent = RawAgent::new(now, agent_start(ENCODING));
     let mut out = Writer::server();
     agent.open(now, &mut out);
-    play(now, agent, Some(ENCODING), out, input);
+    play(now, &mut agent, Some(ENCODING), out, input);
 });

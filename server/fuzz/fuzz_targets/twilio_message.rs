@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
-use server::pcm::Encoding;
+use server::pcm::{Dialect, Encoding};
 use server::vendors::twilio::{ACCOUNT_SID_NONE, TwilioCaller, TwilioSession};
 use server::websocket::Writer;
 use server_fuzz::dialect::{agent_start, play};
@@ -13,11 +13,11 @@ fuzz_target!(|input: &str| {
     let now = Instant::now();
     let mut out = Writer::server();
     let Some(script) = input.strip_prefix("!bot\n") else {
-        let session = TwilioSession::new(now, ACCOUNT_SID_NONE);
-        return play(now, session, None, out, input);
+        let mut session = TwilioSession::new(now, ACCOUNT_SID_NONE);
+        return play(now, &mut session, None, out, input);
     };
     let start = agent_start(Encoding::Mulaw);
     let mut caller = TwilioCaller::new(now, start, None, [0; TwilioCaller::ENTROPY_LEN]);
     caller.open(now, &mut out);
-    play(now, caller, Some(Encoding::Mulaw), out, script);
+    play(now, &mut caller, Some(Encoding::Mulaw), out, script);
 });

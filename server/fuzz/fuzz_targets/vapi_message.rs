@@ -17,10 +17,13 @@ fuzz_target!(|input: &str| {
     assert!((1..=127).contains(&cause_of(input).0));
     let out = Writer::server();
     match input.strip_prefix("!relay\n") {
-        Some(script) => play(now, VapiSession::server(now, ENCODING), None, out, script),
+        Some(script) => {
+            let mut relay = VapiSession::server(now, ENCODING);
+            play(now, &mut relay, None, out, script);
+        }
         None => {
-            let session = VapiSession::client(now, ENCODING);
-            play(now, session, Some(ENCODING), out, input);
+            let mut assistant = VapiSession::client(now, ENCODING);
+            play(now, &mut assistant, Some(ENCODING), out, input);
         }
     }
 });

@@ -8,13 +8,11 @@ use std::time::{Duration, Instant};
 use server::bridge::PAYLOAD_LEN_MAX;
 use server::call::q850::Q850Cause;
 use server::pcm::{
-    ASKS_MAX, Ask, CLOSE_REASON_LEN_MAX, Encoding, FRAME_BYTES_MAX, MAX_AHEAD_MS_DEFAULT, News,
-    PcmConfig, PcmEvent, PcmLeg, SocketEnd, Violation, ViolationKind,
+    ASKS_MAX, Ask, CLOSE_REASON_LEN_MAX, Dialect, Encoding, FRAME_BYTES_MAX, MAX_AHEAD_MS_DEFAULT,
+    News, PcmConfig, PcmLeg, SocketEnd, Violation, ViolationKind,
 };
 use server::rtp::{RtpTimestamp, SequenceNumber};
-use server::trunk::agent::{AgentStart, RawAgent};
-use server::vendors::twilio::{TwilioCaller, TwilioSession};
-use server::vendors::vapi::VapiSession;
+use server::trunk::agent::AgentStart;
 use server::websocket::{Message, Reader, Role, Writer};
 
 /// Lines of one input.
@@ -22,80 +20,8 @@ const LINES_MAX: usize = 64;
 /// What may wait of the peer's audio, in ms.
 const QUEUE_MS_MAX: u32 = 400;
 
-/// What all dialects have.
-#[allow(missing_docs, reason = "the dialects say it")]
-pub trait Dialect {
-    fn handle_text(&mut self, now: Instant, text: &str, leg: Option<&mut PcmLeg>, out: &mut Writer);
-    fn handle_binary(
-        &mut self,
-        now: Instant,
-        bytes: &[u8],
-        leg: Option<&mut PcmLeg>,
-        out: &mut Writer,
-    );
-    fn handle_end(&mut self, end: SocketEnd);
-    fn handle_news(&mut self, news: News<'_>, out: &mut Writer);
-    fn handle_leg_event(&mut self, event: PcmEvent, out: &mut Writer);
-    fn write_frame(&mut self, now: Instant, frame: &[u8], out: &mut Writer);
-    fn poll_ask(&mut self) -> Option<Ask>;
-    fn poll_timeout(&self) -> Option<Instant>;
-    fn handle_timeout(&mut self, now: Instant);
-}
-
-// Hands the trait's methods on to the struct's own.
-macro_rules! dialect {
-    ($name:ty) => {
-        impl Dialect for $name {
-            fn handle_text(
-                &mut self,
-                now: Instant,
-                text: &str,
-                leg: Option<&mut PcmLeg>,
-                out: &mut Writer,
-            ) {
-                <$name>::handle_text(self, now, text, leg, out);
-            }
-            fn handle_binary(
-                &mut self,
-                now: Instant,
-                bytes: &[u8],
-                leg: Option<&mut PcmLeg>,
-                out: &mut Writer,
-            ) {
-                <$name>::handle_binary(self, now, bytes, leg, out);
-            }
-            fn handle_end(&mut self, end: SocketEnd) {
-                <$name>::handle_end(self, end);
-            }
-            fn handle_news(&mut self, news: News<'_>, out: &mut Writer) {
-                <$name>::handle_news(self, news, out);
-            }
-            fn handle_leg_event(&mut self, event: PcmEvent, out: &mut Writer) {
-                <$name>::handle_leg_event(self, event, out);
-            }
-            fn write_frame(&mut self, now: Instant, frame: &[u8], out: &mut Writer) {
-                <$name>::write_frame(self, now, frame, out);
-            }
-            fn poll_ask(&mut self) -> Option<Ask> {
-                <$name>::poll_ask(self)
-            }
-            fn poll_timeout(&self) -> Option<Instant> {
-                <$name>::poll_timeout(self)
-            }
-            fn handle_timeout(&mut self, now: Instant) {
-                <$name>::handle_timeout(self, now);
-            }
-        }
-    };
-}
-
-dialect!(TwilioSession);
-dialect!(TwilioCaller);
-dialect!(VapiSession);
-dialect!(RawAgent);
-
-struct Play<D> {
-    dialect: D,
+struct Play<'a> {
+    dialect: &'a mut dyn Dialect,
     now: Instant,
     encoding: Encoding,
     leg: Option<PcmLeg>,
@@ -106,7 +32,13 @@ struct Play<D> {
 }
 
 /// Plays the lines on a dialect; `leg` says whether its call is there already.
-pub fn play(now: Instant, dialect: impl Dialect, leg: Option<Encoding>, out: Writer, script: &str) {
+pub fn play(
+    now: Instant,
+    dialect: &mut dyn Dialect,
+    leg: Option<Encoding>,
+    out: Writer,
+    script: &str,
+) {
     let mut play = Play {
         dialect,
         now,
@@ -126,14 +58,13 @@ pub fn play(now: Instant, dialect: impl Dialect, leg: Option<Encoding>, out: Wri
     assert!(play.over, "the end of the socket ends the call");
 }
 
-impl<D: Dialect> Play<D> {
+impl Play<'_> {
     fn line(&mut self, line: &str) {
         let leg = self.leg.as_mut();
         let out = &mut self.out;
         match line.split_once(' ').unwrap_or((line, "")) {
             ("!binary", bytes) => {
-                self.dialect
-                    .handle_binary(self.now, bytes.as_bytes(), leg, out);
+                self.dialect.handle_binary(self.now, bytes.as_bytes(), leg);
             }
             ("!frame", _) => {
                 let frame = [0x5a; FRAME_BYTES_MAX];
@@ -142,13 +73,7 @@ impl<D: Dialect> Play<D> {
             }
             ("!wait", ms) => {
                 self.now += Duration::from_millis(ms.parse().unwrap_or(20_u64).min(20_000));
-                if self
-                    .dialect
-                    .poll_timeout()
-                    .is_some_and(|due| due <= self.now)
-                {
-                    self.dialect.handle_timeout(self.now);
-                }
+                self.dialect.handle_timeout(self.now);
                 let due = self.dialect.poll_timeout();
                 assert!(due.is_none_or(|due| due > self.now));
             }

@@ -1,291 +1,249 @@
-//! What the dialects of WebSocket-PCM peers share: what a peer asks for, what it is told, and how it breaks the rules.
+//! What is spoken on a WebSocket-PCM socket: the trait of all dialects, and what every one of them keeps.
 //!
-//! A dialect is a sans-I/O struct. All have the same methods, and whoever owns the socket puts them into an enum:
+//! A dialect is sans-I/O, and knows its messages alone. What is the same for all is done here, once: no message is read and
+//! nothing is written after the last ask or the end of the call, every message takes from an allowance, a broken rule closes
+//! the socket.
 //!
-//! | method | when |
+//! | whoever owns the socket calls | when |
 //! | --- | --- |
+//! | `open` | on a socket that we dialled: the first messages |
 //! | `handle_text`, `handle_binary` | a message came; audio goes into the leg at once, the rest comes out of `poll_ask` |
 //! | `handle_end` | the socket is gone, or the peer closed it |
 //! | `handle_news` | our side has something to tell the peer |
 //! | `handle_leg_event` | the leg's `poll_event` gave something |
 //! | `write_frame` | the leg's `poll_frame` gave 20 ms of audio |
 //! | `poll_ask` | after each of these, until there is none |
-//! | `poll_timeout`, `handle_timeout` | the dialect's own deadlines |
+//! | `poll_timeout`, `handle_timeout` | the peer's time to begin |
 //!
 //! A dialect never writes a close frame: the owner does, after [`Ask::Close`] with the violation's code, after
 //! [`News::Ended`] and [`Ask::HangUp`] with 1000.
 
-use std::collections::VecDeque;
-use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::Encoding;
-use crate::call::q850::Q850Cause;
-use crate::config::Secret;
+use serde::Deserialize;
+
+use super::{Ask, Asks, News, PcmEvent, PcmLeg, SocketEnd, Violation, ViolationKind};
 use crate::fault::Fault;
-use crate::id::TrunkId;
+use crate::websocket::Writer;
 
 /// How long a peer has to begin its stream after the upgrade.
 pub const START_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest number, name or id that a peer may give, in bytes.
-pub const PARTY_LEN_MAX: usize = 256;
-/// The longest reason in a close frame, in bytes (RFC 6455 section 5.5: 125 with the code).
-pub const CLOSE_REASON_LEN_MAX: usize = 123;
-/// How long a digit is played for a peer that does not say, in ms.
-pub const DIGIT_MS_DEFAULT: u32 = 200;
-/// The most asks that wait for their owner, who takes them after every message.
-pub const ASKS_MAX: usize = 64;
 /// Messages per second that a peer may send for long: twenty times what 20 ms frames need.
 pub const MESSAGES_PER_S_MAX: u32 = 1000;
 /// Messages that a peer may send at once: minutes of speech, cut into 20 ms.
 pub const MESSAGES_BURST_MAX: u32 = 20_000;
 
-/// What the peer asks for.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Ask {
-    /// It has said all that a call needs: make the call, and the leg with it. At most once.
-    Begin(Begin),
-    /// It pressed a digit.
-    Digit {
-        /// `0-9 * # A-D`.
-        digit: char,
-        /// How long.
-        duration_ms: u32,
-    },
-    /// The other side shall drop what it has not played: the leg's queue is empty already. After a barge-in that the leg found by
-    /// itself nobody asks: its event says it.
-    Clear,
-    /// The other side has played all that came before this mark ([`News::Mark`]).
-    MarkPlayed {
-        /// As [`News::Mark`] gave it.
-        name: String,
-    },
-    /// It ended the call. The last ask.
-    HangUp {
-        /// Why.
-        cause: Q850Cause,
-        /// Whose fault, if it is one.
-        fault: Option<Fault>,
-        /// Why, for a person.
-        text: String,
-    },
-    /// It broke the rules: close the socket, end the call. The last ask.
-    Close(Violation),
-}
+/// A dialect at one socket. It has the methods without a body, and those of the others that it needs; the rest, from
+/// [`Dialect::handle_text`] on, is the same for all.
+pub trait Dialect {
+    /// What every dialect keeps.
+    fn state(&self) -> &DialectState;
 
-/// The call that a peer asks for.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Begin {
-    /// The number to dial; without it the route's.
-    pub to: Option<String>,
-    /// The trunk to take; without it the route's.
-    pub trunk_id: Option<TrunkId>,
-    /// Who calls; may be empty.
-    pub call_from: String,
-    /// The caller's own name for the call; may be empty.
-    pub client_id: String,
-    /// How audio is coded on this socket.
-    pub encoding: Encoding,
-    /// Nothing may be sent to this peer: it only lets us listen.
-    pub listen_only: bool,
-    /// A SessionAuth token that came within the dialect.
-    pub token: Option<Secret>,
-    /// The vendor's name of the call, for its REST interface (Twilio's CallSid).
-    pub vendor_call: Option<String>,
-}
+    /// The same, to be changed.
+    fn state_mut(&mut self) -> &mut DialectState;
 
-/// What the peer is told.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum News<'a> {
-    /// The far end is being alerted.
-    Ringing,
-    /// The far end has answered.
-    Answered,
-    /// The call is over; nothing is written after this but a close frame.
-    Ended {
-        /// Why.
-        cause: Q850Cause,
-        /// Why, for a person.
-        reason: &'a str,
-    },
-    /// The far end pressed a digit.
-    Digit {
-        /// `0-9 * # A-D`.
-        digit: char,
-        /// How long.
-        duration_ms: u32,
-    },
-    /// The far end dropped its audio: the peer shall drop what it has not played.
-    Cleared,
-    /// The peer shall say when it has played all that was sent before ([`Ask::MarkPlayed`]). Only Twilio can.
-    Mark {
-        /// Comes back as it is.
-        name: &'a str,
-    },
-}
+    /// Reads a text message; its audio goes into the leg, if there is one already.
+    ///
+    /// # Errors
+    /// The peer broke a rule.
+    fn read_text(
+        &mut self,
+        now: Instant,
+        text: &str,
+        leg: Option<&mut PcmLeg>,
+        out: &mut Writer,
+    ) -> Result<(), Violation>;
 
-/// How a socket ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SocketEnd {
-    /// By a close frame, with its code if it had one.
-    Closed(Option<u16>),
-    /// Without one: the connection was reset, timed out, or ended in the middle.
-    Lost,
-}
-
-impl SocketEnd {
-    /// Whether the peer meant it: a close frame without a code, with 1000 or 1001.
-    pub fn is_goodbye(self) -> bool {
-        matches!(self, Self::Closed(None | Some(1000 | 1001)))
+    /// Reads a binary message.
+    ///
+    /// # Errors
+    /// The peer broke a rule: where the dialect says nothing else, it has none.
+    fn read_binary(
+        &mut self,
+        _now: Instant,
+        _bytes: &[u8],
+        _leg: Option<&mut PcmLeg>,
+    ) -> Result<(), Violation> {
+        let reason = "the dialect has no binary messages";
+        Err(self
+            .state()
+            .violation(ViolationKind::WrongFrameKind, reason))
     }
 
-    /// The hang-up that it means, blamed on `fault` unless it was meant.
-    pub fn hang_up(self, fault: Fault) -> Ask {
-        let (cause, fault) = match self.is_goodbye() {
-            true => (Q850Cause::NORMAL, None),
-            false => (Q850Cause::DESTINATION_OUT_OF_ORDER, Some(fault)),
-        };
-        let text = match self {
-            Self::Closed(None) => "the peer closed the socket".to_owned(),
-            Self::Closed(Some(code)) => format!("the peer closed the socket with {code}"),
-            Self::Lost => "the socket was lost".to_owned(),
-        };
-        Ask::HangUp { cause, fault, text }
+    /// Writes what the peer shall hear of news; after [`News::Ended`] it is not called again.
+    fn tell(&mut self, news: News<'_>, out: &mut Writer);
+
+    /// Writes what the peer shall hear of its leg.
+    fn tell_leg_event(&mut self, _event: PcmEvent, _out: &mut Writer) {}
+
+    /// Writes 20 ms of audio.
+    fn write_audio(&mut self, now: Instant, frame: &[u8], out: &mut Writer);
+
+    /// Writes what our side begins with, once, on a socket that we dialled.
+    fn open(&mut self, _now: Instant, _out: &mut Writer) {}
+
+    /// Digits for this peer are played as tones: its dialect has no message for them.
+    fn hears_tones(&self) -> bool {
+        false
     }
-}
 
-/// How a peer broke the rules of its dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// For the close frame.
-    pub close_code: u16,
-    /// Who has to change something.
-    pub fault: Fault,
-    /// For the counter.
-    pub kind: ViolationKind,
-    /// One sentence, at most [`CLOSE_REASON_LEN_MAX`] bytes, without secrets.
-    pub reason: String,
-}
+    /// It tells when it has played what was sent before a mark.
+    fn tells_marks(&self) -> bool {
+        false
+    }
 
-impl Violation {
-    /// A violation with the close code of its kind; a reason that is too long is cut.
-    pub fn new(kind: ViolationKind, fault: Fault, reason: impl Into<String>) -> Self {
-        let mut reason = reason.into();
-        let mut len = reason.len().min(CLOSE_REASON_LEN_MAX);
-        while !reason.is_char_boundary(len) {
-            len -= 1;
+    /// A text message came.
+    fn handle_text(
+        &mut self,
+        now: Instant,
+        text: &str,
+        leg: Option<&mut PcmLeg>,
+        out: &mut Writer,
+    ) {
+        if self.state().is_over() {
+            return;
         }
-        reason.truncate(len);
+        let allowed = self.state_mut().take_message(now);
+        if let Err(violation) = allowed.and_then(|()| self.read_text(now, text, leg, out)) {
+            self.state_mut().ask(Ask::Close(violation));
+        }
+    }
+
+    /// A binary message came.
+    fn handle_binary(&mut self, now: Instant, bytes: &[u8], leg: Option<&mut PcmLeg>) {
+        if self.state().is_over() {
+            return;
+        }
+        let allowed = self.state_mut().take_message(now);
+        if let Err(violation) = allowed.and_then(|()| self.read_binary(now, bytes, leg)) {
+            self.state_mut().ask(Ask::Close(violation));
+        }
+    }
+
+    /// The socket ended. After the peer's last word that is as it should be.
+    fn handle_end(&mut self, end: SocketEnd) {
+        let ask = end.hang_up(self.fault());
+        self.state_mut().ask(ask);
+    }
+
+    /// Our side has news.
+    fn handle_news(&mut self, news: News<'_>, out: &mut Writer) {
+        if self.state().is_over() {
+            return;
+        }
+        self.tell(news, out);
+        if matches!(news, News::Ended { .. }) {
+            self.state_mut().asks.end();
+        }
+    }
+
+    /// The leg has news.
+    fn handle_leg_event(&mut self, event: PcmEvent, out: &mut Writer) {
+        if !self.state().is_over() {
+            self.tell_leg_event(event, out);
+        }
+    }
+
+    /// The leg has 20 ms of audio for the peer.
+    fn write_frame(&mut self, now: Instant, frame: &[u8], out: &mut Writer) {
+        if !self.state().is_over() {
+            self.write_audio(now, frame, out);
+        }
+    }
+
+    /// What the peer asks for.
+    fn poll_ask(&mut self) -> Option<Ask> {
+        self.state_mut().asks.pop()
+    }
+
+    /// When [`Dialect::handle_timeout`] wants to be called.
+    fn poll_timeout(&self) -> Option<Instant> {
+        let state = self.state();
+        state.begin_by.filter(|_| !state.is_over())
+    }
+
+    /// Time has passed.
+    fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout().is_some_and(|due| due <= now) {
+            let state = self.state_mut();
+            state.begin_by = None;
+            let violation = state.violation(ViolationKind::Timeout, "no start came in time");
+            state.ask(Ask::Close(violation));
+        }
+    }
+
+    /// Whom a broken rule is blamed on.
+    fn fault(&self) -> Fault {
+        self.state().fault
+    }
+
+    /// What was counted.
+    fn statistics(&self) -> DialectStatistics {
+        self.state().statistics
+    }
+}
+
+/// What every dialect keeps.
+#[derive(Debug)]
+pub struct DialectState {
+    fault: Fault,
+    asks: Asks,
+    allowance: MessageAllowance,
+    /// When the peer has to have begun, while it has not.
+    pub begin_by: Option<Instant>,
+    /// What is counted.
+    pub statistics: DialectStatistics,
+}
+
+impl DialectState {
+    /// That of a socket that was just upgraded; `fault` is whom a broken rule is blamed on.
+    pub fn new(now: Instant, fault: Fault) -> Self {
         Self {
-            close_code: kind.close_code(),
             fault,
-            kind,
-            reason,
+            asks: Asks::default(),
+            allowance: MessageAllowance::new(now),
+            begin_by: None,
+            statistics: DialectStatistics::default(),
         }
     }
 
-    /// The cause of the call that it ends.
-    pub fn cause(&self) -> Q850Cause {
-        match self.kind {
-            ViolationKind::Timeout => Q850Cause::TIMER_EXPIRY,
-            ViolationKind::WrongAccount | ViolationKind::Token => Q850Cause::CALL_REJECTED,
-            ViolationKind::WrongFormat => Q850Cause::INCOMPATIBLE_DESTINATION,
-            _ => Q850Cause::PROTOCOL_ERROR,
-        }
+    /// The peer asks for this.
+    pub fn ask(&mut self, ask: Ask) {
+        self.asks.push(ask);
     }
-}
 
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
-    }
-}
-
-macro_rules! violation_kinds {
-    ($($(#[$doc:meta])* $name:ident $word:literal $close_code:literal,)*) => {
-        /// The kinds of [`Violation`].
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum ViolationKind {
-            $($(#[$doc])* $name,)*
-        }
-
-        impl ViolationKind {
-            /// Every kind.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
-
-            /// The word in metric labels.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$name => $word,)*
-                }
+    /// Audio of a binary message: the leg's, if there is one.
+    pub fn take_audio(&mut self, now: Instant, bytes: &[u8], leg: Option<&mut PcmLeg>) {
+        match leg {
+            Some(leg) => {
+                self.statistics.media_received += 1;
+                leg.handle_audio(now, bytes);
             }
-
-            /// The WebSocket close code.
-            pub fn close_code(self) -> u16 {
-                match self {
-                    $(Self::$name => $close_code,)*
-                }
-            }
+            None => self.statistics.media_unused += 1,
         }
-    };
-}
+    }
 
-violation_kinds! {
-    /// No JSON, a missing field, a value of the wrong type.
-    Malformed "malformed" 4400,
-    /// A message that the dialect does not have.
-    UnknownMessage "unknown_message" 4400,
-    /// A message that has no place now: media before the start, a second start.
-    OutOfOrder "out_of_order" 1008,
-    /// Another stream's name.
-    WrongStream "wrong_stream" 1008,
-    /// Another account than the tenant's.
-    WrongAccount "wrong_account" 1008,
-    /// Audio in a coding that we do not speak.
-    WrongFormat "wrong_format" 1003,
-    /// A payload that is no base64.
-    WrongBase64 "wrong_base64" 1007,
-    /// Binary where text belongs, or text where binary does.
-    WrongFrameKind "wrong_frame_kind" 1003,
-    /// A text or name beyond its bound.
-    TooLong "too_long" 1009,
-    /// More of something than may wait at once.
-    TooMany "too_many" 1008,
-    /// More messages than anybody needs.
-    Flood "flood" 1008,
-    /// No start in time.
-    Timeout "timeout" 4408,
-    /// No token, or none that is good.
-    Token "token" 4401,
-    /// The bytes are no WebSocket (RFC 6455).
-    Protocol "protocol" 1002,
-    /// It does not read what we send.
-    Stalled "stalled" 1008,
-}
+    /// A broken rule of the peer's.
+    pub fn violation(&self, kind: ViolationKind, reason: impl Into<String>) -> Violation {
+        Violation::new(kind, self.fault, reason)
+    }
 
-/// The violation of a text that is not the JSON that the dialect has. Says what is missing, and repeats nothing that came: it
-/// may be a secret.
-pub fn unreadable(error: &serde_json::Error, fault: Fault) -> Violation {
-    let text = error.to_string();
-    let reason = match error.classify() {
-        serde_json::error::Category::Data if text.starts_with("missing field") => text,
-        serde_json::error::Category::Data => {
-            format!(
-                "a member of the message is of the wrong type, or twice there: column {}",
-                error.column()
-            )
-        }
-        _ => format!("the text is no JSON: column {}", error.column()),
-    };
-    Violation::new(ViolationKind::Malformed, fault, reason)
-}
+    /// A text as the message that it has to be.
+    ///
+    /// # Errors
+    /// It is not the JSON that the dialect has.
+    pub fn parse<'a, Message: Deserialize<'a>>(&self, text: &'a str) -> Result<Message, Violation> {
+        serde_json::from_str(text).map_err(|error| Violation::unreadable(&error, self.fault))
+    }
 
-/// The digit that a text is, if it is one: `0-9 * # A-D`.
-pub fn digit_of(text: &str) -> Option<char> {
-    let mut chars = text.chars();
-    let digit = chars.next()?.to_ascii_uppercase();
-    let is_digit = matches!(digit, '0'..='9' | '*' | '#' | 'A'..='D');
-    (is_digit && chars.next().is_none()).then_some(digit)
+    /// The last ask was made, or the call has ended: nothing is read or written any more.
+    fn is_over(&self) -> bool {
+        self.asks.is_over()
+    }
+
+    fn take_message(&mut self, now: Instant) -> Result<(), Violation> {
+        self.allowance.take(now, self.fault)
+    }
 }
 
 /// What a dialect counted.
@@ -303,45 +261,9 @@ pub struct DialectStatistics {
     pub ignored: u64,
 }
 
-/// The asks of a dialect, in order. Nothing follows a [`Ask::HangUp`] or [`Ask::Close`].
-#[derive(Debug, Default)]
-pub struct Asks {
-    queue: VecDeque<Ask>,
-    over: bool,
-}
-
-impl Asks {
-    /// Adds one. What is more than [`ASKS_MAX`] is dropped, but never the end.
-    pub fn push(&mut self, ask: Ask) {
-        if self.over {
-            return;
-        }
-        self.over = matches!(ask, Ask::HangUp { .. } | Ask::Close(_));
-        // The end always has room.
-        if self.over || self.queue.len() < ASKS_MAX {
-            self.queue.push_back(ask);
-        }
-    }
-
-    /// The next one.
-    pub fn pop(&mut self) -> Option<Ask> {
-        self.queue.pop_front()
-    }
-
-    /// Whether the last ask was pushed: what comes now is not read any more.
-    pub fn is_over(&self) -> bool {
-        self.over
-    }
-
-    /// Our side has ended the call: the peer has nothing to ask for any more.
-    pub fn end(&mut self) {
-        self.over = true;
-    }
-}
-
 /// Lets [`MESSAGES_PER_S_MAX`] messages pass per second, and [`MESSAGES_BURST_MAX`] at once.
 #[derive(Debug)]
-pub struct MessageAllowance {
+struct MessageAllowance {
     left: u32,
     /// Up to when the allowance was filled.
     filled: Instant,
@@ -385,37 +307,98 @@ impl MessageAllowance {
 mod tests {
     use super::*;
 
-    #[test]
-    fn reasons_fit_a_close_frame() {
-        let long = Violation::new(ViolationKind::Malformed, Fault::Vendor, "ä".repeat(100));
-        assert_eq!(long.reason.len(), 122);
-        assert_eq!((long.close_code, long.cause().0), (4400, 111));
+    /// Reads anything, and writes a letter of whatever it is told.
+    struct Echo(DialectState);
+
+    impl Dialect for Echo {
+        fn state(&self) -> &DialectState {
+            &self.0
+        }
+
+        fn state_mut(&mut self) -> &mut DialectState {
+            &mut self.0
+        }
+
+        fn read_text(
+            &mut self,
+            _: Instant,
+            text: &str,
+            _: Option<&mut PcmLeg>,
+            _: &mut Writer,
+        ) -> Result<(), Violation> {
+            self.0.statistics.ignored += 1;
+            match text {
+                "bad" => Err(self.0.violation(ViolationKind::UnknownMessage, text)),
+                _ => Ok(()),
+            }
+        }
+
+        fn tell(&mut self, _: News<'_>, out: &mut Writer) {
+            out.text(|buffer| buffer.push(b'n'));
+        }
+
+        fn tell_leg_event(&mut self, _: PcmEvent, out: &mut Writer) {
+            out.text(|buffer| buffer.push(b'e'));
+        }
+
+        fn write_audio(&mut self, _: Instant, _: &[u8], out: &mut Writer) {
+            out.text(|buffer| buffer.push(b'a'));
+        }
+    }
+
+    /// All that a dialect may be told; says how many bytes that led to.
+    fn written(echo: &mut Echo, now: Instant) -> usize {
+        let mut out = Writer::server();
+        echo.handle_news(News::Cleared, &mut out);
+        echo.handle_leg_event(PcmEvent::BargeIn { played_ms: 1 }, &mut out);
+        echo.write_frame(now, &[0; 160], &mut out);
+        out.buffer.len()
     }
 
     #[test]
-    fn nothing_follows_the_end() {
-        let mut asks = Asks::default();
-        for _ in 0..2 * ASKS_MAX {
-            asks.push(Ask::Clear);
+    fn nothing_is_read_or_written_after_the_end() {
+        let now = Instant::now();
+        for end in 0..4 {
+            let mut echo = Echo(DialectState::new(now, Fault::Vendor));
+            echo.state_mut().begin_by = Some(now + START_TIMEOUT);
+            let mut out = Writer::server();
+            echo.handle_text(now, "good", None, &mut out);
+            assert_eq!(written(&mut echo, now), 9, "three messages of a letter");
+            assert_eq!(echo.poll_ask(), None);
+            match end {
+                0 => echo.handle_text(now, "bad", None, &mut out),
+                1 => echo.handle_binary(now, &[1], None),
+                2 => echo.handle_end(SocketEnd::Lost),
+                _ => {
+                    let (cause, reason) = (crate::call::q850::Q850Cause::NORMAL, "over");
+                    echo.handle_news(News::Ended { cause, reason }, &mut out);
+                    assert_eq!(out.buffer.len(), 3, "the end itself is told");
+                }
+            }
+            let read = echo.statistics().ignored;
+            assert_eq!(written(&mut echo, now), 0);
+            echo.handle_text(now, "good", None, &mut out);
+            echo.handle_binary(now, &[1], None);
+            echo.handle_timeout(now + START_TIMEOUT);
+            assert_eq!(echo.poll_timeout(), None);
+            assert_eq!(echo.statistics().ignored, read);
+            let asks = std::iter::from_fn(|| echo.poll_ask()).count();
+            assert_eq!(asks, usize::from(end < 3));
         }
-        asks.push(SocketEnd::Closed(Some(1000)).hang_up(Fault::Vendor));
-        asks.push(Ask::Clear);
-        assert!(asks.is_over());
-        let all: Vec<Ask> = std::iter::from_fn(|| asks.pop()).collect();
-        assert_eq!(all.len(), ASKS_MAX + 1);
+    }
+
+    #[test]
+    fn every_message_takes_from_the_allowance() {
+        let now = Instant::now();
+        let mut echo = Echo(DialectState::new(now, Fault::Agent));
+        for _ in 0..MESSAGES_BURST_MAX {
+            echo.handle_text(now, "good", None, &mut Writer::server());
+        }
+        echo.handle_binary(now, &[1], None);
+        let flood = echo.poll_ask();
         assert!(
-            matches!(all.last(), Some(Ask::HangUp { cause, fault: None, .. }) if cause.0 == 16)
+            matches!(flood, Some(Ask::Close(of)) if (of.kind, of.fault) == (ViolationKind::Flood, Fault::Agent))
         );
-    }
-
-    #[test]
-    fn a_lost_socket_is_somebodys_fault() {
-        for end in [SocketEnd::Lost, SocketEnd::Closed(Some(1011))] {
-            let Ask::HangUp { cause, fault, .. } = end.hang_up(Fault::Agent) else {
-                panic!("no hang-up");
-            };
-            assert_eq!((cause.0, fault), (27, Some(Fault::Agent)));
-        }
     }
 
     #[test]

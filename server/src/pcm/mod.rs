@@ -5,6 +5,7 @@
 //! come out the other way. The messages around the audio are the dialects' subject ([`crate::vendors`],
 //! [`crate::trunk`]); what they share is here as well.
 
+mod ask;
 mod barge_in;
 mod clock;
 mod config;
@@ -21,13 +22,16 @@ mod playout;
 mod queue;
 mod statistics;
 mod trim;
+mod violation;
 
+pub use ask::*;
 pub use config::*;
 pub use dialect::*;
 pub use encoding::*;
 pub use event::*;
 pub use leg::PcmLeg;
 pub use statistics::*;
+pub use violation::*;
 
 #[cfg(test)]
 mod tests;

@@ -11,14 +11,14 @@ use shards::tick_stream::LiveStream;
 
 use super::calls::HangUp;
 use super::mailbox::Mailbox;
-use super::pcm_socket::{Dialect, PcmKey, PcmOwner};
+use super::pcm_socket::{PcmKey, PcmOwner};
 use super::trunk_media::TrunkLeg;
 use super::{CallKey, SessionKey, Switch, SwitchHandle, entropy};
 use crate::call::rings::VendorDialTarget;
 use crate::config::{AgentConfig, AgentDialect, TenantConfig, TrunkKind, VapiAudioFormat};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::id::CallSid;
-use crate::pcm::{Encoding, MAX_AHEAD_MS_DEFAULT, PcmConfig, PcmLeg};
+use crate::pcm::{Dialect, Encoding, MAX_AHEAD_MS_DEFAULT, PcmConfig, PcmLeg};
 use crate::rtp::{RtpTimestamp, SequenceNumber};
 use crate::trunk::agent::{AgentStart, RawAgent};
 use crate::vendors::twilio::{TwilioCaller, TwilioSession};
@@ -98,13 +98,13 @@ impl SwitchHandle {
             return Err(Refusal::new(RefusalCode::Internal, Fault::Us, message));
         }
         let now = Instant::now();
-        let dialect = match vendor {
+        let dialect: Box<dyn Dialect> = match vendor {
             PcmVendor::Twilio => {
                 let account_sid = tenant.twilio.as_ref().map(|of| of.account_sid.as_str());
                 let session = TwilioSession::new(now, account_sid.unwrap_or_default());
-                Dialect::Twilio(Box::new(session))
+                Box::new(session)
             }
-            PcmVendor::Vapi => Dialect::Vapi(Box::new(VapiSession::server(now, of_vapi(&tenant)))),
+            PcmVendor::Vapi => Box::new(VapiSession::server(now, of_vapi(&tenant))),
         };
         let key = switch.insert_pcm_session(tenant, vendor.as_str());
         let owner = PcmOwner::Session(key);
@@ -204,7 +204,7 @@ impl Switch {
                 "nobody was dialled for this call",
             ));
         };
-        let (dialect, config) = match &dials {
+        let (dialect, config): (Box<dyn Dialect>, _) = match &dials {
             VendorDialTarget::Vapi => {
                 let encoding = of_vapi(&tenant);
                 let queue_ms_max = tenant.vapi.as_ref().map(|vapi| vapi.queue_ms_max);
@@ -215,7 +215,7 @@ impl Switch {
                     continuous: true,
                     ..config
                 };
-                (Dialect::Vapi(Box::new(session)), config)
+                (Box::new(session), config)
             }
             VendorDialTarget::Agent(trunk_id) => {
                 let trunks = &self.settings.config.trunks;
@@ -271,7 +271,7 @@ impl Switch {
         &mut self,
         now: Instant,
         live: LiveStream,
-        dialect: Dialect,
+        dialect: Box<dyn Dialect>,
         owner: PcmOwner,
         config: PcmConfig,
     ) -> Result<PcmKey, Refusal> {
@@ -289,7 +289,7 @@ impl Switch {
         now: Instant,
         key: CallKey,
         agent: &AgentConfig,
-    ) -> Result<Dialect, Refusal> {
+    ) -> Result<Box<dyn Dialect>, Refusal> {
         let Some(call) = self.calls.get(key.0) else {
             let message = "the call is over";
             return Err(Refusal::new(RefusalCode::Internal, Fault::Us, message));
@@ -308,9 +308,9 @@ impl Switch {
                 let twilio = tenant.and_then(|tenant| tenant.twilio.as_ref());
                 let account_sid = twilio.map(|of| of.account_sid.clone());
                 let caller = TwilioCaller::new(now, start, account_sid.as_deref(), entropy());
-                Dialect::TwilioCaller(Box::new(caller))
+                Box::new(caller)
             }
-            AgentDialect::Pcm16 => Dialect::Agent(Box::new(RawAgent::new(now, start))),
+            AgentDialect::Pcm16 => Box::new(RawAgent::new(now, start)),
         })
     }
 

@@ -11,11 +11,9 @@ use shards::tick_stream::{Flush, Read, TickStream};
 use shards::wheel::Alarm;
 
 use super::{CallKey, SessionKey};
-use crate::fault::Fault;
-use crate::pcm::{Ask, News, PcmEvent, PcmLeg, PcmStatistics, SocketEnd, Violation, ViolationKind};
-use crate::trunk::agent::RawAgent;
-use crate::vendors::twilio::{TwilioCaller, TwilioSession};
-use crate::vendors::vapi::VapiSession;
+use crate::pcm::{
+    Ask, Dialect, News, PcmEvent, PcmLeg, PcmStatistics, SocketEnd, Violation, ViolationKind,
+};
 use crate::websocket::{Message, Reader, Writer};
 
 /// What is read of one socket per tick: 32 KiB are a second of what the fattest dialect sends.
@@ -47,55 +45,12 @@ pub(super) enum PcmOwner {
     Nobody,
 }
 
-/// What is spoken on the socket.
-pub(super) enum Dialect {
-    /// Twilio has dialled us.
-    Twilio(Box<TwilioSession>),
-    /// We play Twilio towards a bot.
-    TwilioCaller(Box<TwilioCaller>),
-    /// Vapi's framing, whoever dialled.
-    Vapi(Box<VapiSession>),
-    /// An agent on raw PCM.
-    Agent(Box<RawAgent>),
-}
-
-macro_rules! on_dialect {
-    ($dialect:expr, $session:ident => $body:expr) => {
-        match $dialect {
-            Dialect::Twilio($session) => $body,
-            Dialect::TwilioCaller($session) => $body,
-            Dialect::Vapi($session) => $body,
-            Dialect::Agent($session) => $body,
-        }
-    };
-}
-
-impl Dialect {
-    /// Whom a broken rule is blamed on.
-    fn fault(&self) -> Fault {
-        match self {
-            Self::Twilio(_) | Self::Vapi(_) => Fault::Vendor,
-            Self::TwilioCaller(_) | Self::Agent(_) => Fault::Agent,
-        }
-    }
-
-    /// Digits for this peer are played as tones: its dialect has no message for them.
-    pub(super) fn hears_tones(&self) -> bool {
-        matches!(self, Self::Twilio(_) | Self::Vapi(_))
-    }
-
-    /// It tells when it has played what was sent before a mark.
-    pub(super) fn tells_marks(&self) -> bool {
-        matches!(self, Self::Twilio(_))
-    }
-}
-
 /// See the module's documentation.
 pub(super) struct PcmSocket {
     stream: TickStream,
     reader: Reader,
     writer: Writer,
-    pub(super) dialect: Dialect,
+    pub(super) dialect: Box<dyn Dialect>,
     /// None until the dialect knows how audio is coded.
     pub(super) leg: Option<PcmLeg>,
     pub(super) owner: PcmOwner,
@@ -139,7 +94,7 @@ impl PcmSocket {
         stream: TickStream,
         reader: Reader,
         writer: Writer,
-        dialect: Dialect,
+        dialect: Box<dyn Dialect>,
         owner: PcmOwner,
         place: Option<Box<dyn Any>>,
     ) -> Self {
@@ -168,11 +123,7 @@ impl PcmSocket {
 
     /// Says what our side of the dialect begins with, on a socket that we opened.
     pub(super) fn open(&mut self, now: Instant) {
-        match &mut self.dialect {
-            Dialect::TwilioCaller(session) => session.open(now, &mut self.writer),
-            Dialect::Agent(session) => session.open(now, &mut self.writer),
-            Dialect::Twilio(_) | Dialect::Vapi(_) => {}
-        }
+        self.dialect.open(now, &mut self.writer);
     }
 
     pub(super) fn stream(&self) -> &TickStream {
@@ -190,7 +141,7 @@ impl PcmSocket {
             if self.gone {
                 return Step::Gone;
             }
-            if let Some(ask) = on_dialect!(&mut self.dialect, session => session.poll_ask()) {
+            if let Some(ask) = self.dialect.poll_ask() {
                 return Step::Ask(ask);
             }
             match self.reader.next() {
@@ -203,10 +154,10 @@ impl PcmSocket {
                         // Nobody listens any more.
                         Message::Text(_) | Message::Binary(_) if self.close_by.is_some() => {}
                         Message::Text(text) => {
-                            on_dialect!(&mut self.dialect, session => session.handle_text(now, text, leg, out));
+                            self.dialect.handle_text(now, text, leg, out);
                         }
                         Message::Binary(bytes) => {
-                            on_dialect!(&mut self.dialect, session => session.handle_binary(now, bytes, leg, out));
+                            self.dialect.handle_binary(now, bytes, leg);
                         }
                         Message::Ping(payload) => out.pong(payload),
                         Message::Pong(_) => {}
@@ -273,7 +224,7 @@ impl PcmSocket {
             self.gone = true;
         } else if !self.ended {
             self.ended = true;
-            on_dialect!(&mut self.dialect, session => session.handle_end(end));
+            self.dialect.handle_end(end);
         }
     }
 
@@ -281,7 +232,7 @@ impl PcmSocket {
     pub(super) fn tell(&mut self, news: News<'_>) {
         if self.close_by.is_none() {
             let out = &mut self.writer;
-            on_dialect!(&mut self.dialect, session => session.handle_news(news, out));
+            self.dialect.handle_news(news, out);
         }
     }
 
@@ -289,7 +240,7 @@ impl PcmSocket {
     pub(super) fn tell_leg_event(&mut self, event: PcmEvent) {
         if self.close_by.is_none() {
             let out = &mut self.writer;
-            on_dialect!(&mut self.dialect, session => session.handle_leg_event(event, out));
+            self.dialect.handle_leg_event(event, out);
         }
     }
 
@@ -306,7 +257,7 @@ impl PcmSocket {
             }
             let bytes = frame.get(..out.len).unwrap_or_default();
             let writer = &mut self.writer;
-            on_dialect!(&mut self.dialect, session => session.write_frame(now, bytes, writer));
+            self.dialect.write_frame(now, bytes, writer);
         }
     }
 
@@ -376,11 +327,7 @@ impl PcmSocket {
         {
             leg.handle_timeout(now);
         }
-        on_dialect!(&mut self.dialect, session => {
-            if session.poll_timeout().is_some_and(|due| due <= now) {
-                session.handle_timeout(now);
-            }
-        });
+        self.dialect.handle_timeout(now);
         if self.ping_due() <= now && self.close_by.is_none() {
             match self.pinged {
                 false => {
@@ -397,7 +344,7 @@ impl PcmSocket {
         if let Some(by) = self.close_by {
             return Some(by);
         }
-        let dialect = on_dialect!(&self.dialect, session => session.poll_timeout());
+        let dialect = self.dialect.poll_timeout();
         let leg = self.leg.as_ref().and_then(PcmLeg::poll_timeout);
         let ping = Some(self.ping_due());
         [dialect, leg, ping].into_iter().flatten().min()

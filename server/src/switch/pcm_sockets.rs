@@ -12,11 +12,11 @@ use slab::Slab;
 use tracing::{debug, warn};
 
 use super::media_path::PathEnd;
-use super::pcm_socket::{Dialect, MESSAGE_LEN_MAX, PcmKey, PcmOwner, PcmSocket, ReadBudget, Step};
+use super::pcm_socket::{MESSAGE_LEN_MAX, PcmKey, PcmOwner, PcmSocket, ReadBudget, Step};
 use super::{Switch, Timer, entropy};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::metrics::{DropReason, ShardMetrics};
-use crate::pcm::{FRAME_BYTES_MAX, PcmLeg, PcmStatistics};
+use crate::pcm::{Dialect, FRAME_BYTES_MAX, PcmLeg, PcmStatistics};
 use crate::websocket::{Reader, Role, Writer};
 
 /// The sockets, and what of them wants the next turn.
@@ -106,7 +106,7 @@ impl Switch {
         &mut self,
         live: LiveStream,
         role: Role,
-        dialect: Dialect,
+        dialect: Box<dyn Dialect>,
         owner: PcmOwner,
         place: Option<Box<dyn Any>>,
     ) -> Result<PcmKey, Refusal> {

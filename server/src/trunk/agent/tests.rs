@@ -7,7 +7,7 @@ use super::{AgentStart, RawAgent};
 use crate::call::q850::Q850Cause;
 use crate::fault::Fault;
 use crate::pcm::fixtures::{Wire, Written, all_asks, leg, played};
-use crate::pcm::{Ask, Encoding, News, PcmEvent, PcmLeg, SocketEnd, ViolationKind};
+use crate::pcm::{Ask, Dialect, Encoding, News, PcmEvent, PcmLeg, SocketEnd, ViolationKind};
 
 const HZ24000: Encoding = Encoding::Linear16(SampleRate::Hz24000);
 const CALL: &str = "CS0000abababababababababababababab";
@@ -54,8 +54,7 @@ impl Agent {
 
     fn speak(&mut self, bytes: &[u8]) {
         let out = &mut self.wire.out;
-        self.raw
-            .handle_binary(self.now, bytes, Some(&mut self.leg), out);
+        self.raw.handle_binary(self.now, bytes, Some(&mut self.leg));
     }
 
     fn asks(&mut self) -> Vec<Ask> {

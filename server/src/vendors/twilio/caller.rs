@@ -11,10 +11,10 @@ use super::messages::{
     Message, MessageOut, StartBody, StartOut, StopBody, StopOut, append,
 };
 use super::payload;
+use super::stream::{check_stream, required, take_media};
 use crate::fault::Fault;
 use crate::pcm::{
-    Ask, Asks, DialectStatistics, Encoding, MessageAllowance, News, PcmEvent, PcmLeg, SocketEnd,
-    Violation, ViolationKind, unreadable,
+    Ask, Dialect, DialectState, Encoding, News, PcmEvent, PcmLeg, Violation, ViolationKind,
 };
 use crate::trunk::agent::AgentStart;
 use crate::websocket::Writer;
@@ -34,9 +34,7 @@ pub struct TwilioCaller {
     /// Messages since `connected`.
     sequence_number: u64,
     chunk: u64,
-    allowance: MessageAllowance,
-    asks: Asks,
-    statistics: DialectStatistics,
+    state: DialectState,
 }
 
 impl TwilioCaller {
@@ -59,14 +57,36 @@ impl TwilioCaller {
             started: None,
             sequence_number: 0,
             chunk: 0,
-            allowance: MessageAllowance::new(now),
-            asks: Asks::default(),
-            statistics: DialectStatistics::default(),
+            state: DialectState::new(now, Fault::Agent),
         }
     }
 
+    fn write<Body: serde::Serialize>(&mut self, event: &'static str, body: Body, out: &mut Writer) {
+        if self.started.is_none() {
+            return;
+        }
+        self.sequence_number += 1;
+        let message = MessageOut {
+            event,
+            sequence_number: self.sequence_number.to_string(),
+            stream_sid: &self.stream_sid,
+            body,
+        };
+        out.text(|buffer| append(buffer, &message));
+    }
+}
+
+impl Dialect for TwilioCaller {
+    fn state(&self) -> &DialectState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut DialectState {
+        &mut self.state
+    }
+
     /// Says `connected` and `start`: the first messages, once.
-    pub fn open(&mut self, now: Instant, out: &mut Writer) {
+    fn open(&mut self, now: Instant, out: &mut Writer) {
         if self.started.is_some() {
             return;
         }
@@ -105,42 +125,43 @@ impl TwilioCaller {
         out.text(|buffer| append(buffer, &message));
     }
 
-    /// A text message of the bot came; its audio and marks go into the leg, if there is one already.
-    pub fn handle_text(
+    fn read_text(
         &mut self,
         now: Instant,
         text: &str,
         leg: Option<&mut PcmLeg>,
         _out: &mut Writer,
-    ) {
-        if self.asks.is_over() {
-            return;
+    ) -> Result<(), Violation> {
+        let message: Message<'_> = self.state.parse(text)?;
+        let known = matches!(message.event.as_ref(), "media" | "mark" | "clear");
+        if !known {
+            let reason = "a bot sends media, mark and clear, and no other event";
+            return Err(self.state.violation(ViolationKind::UnknownMessage, reason));
         }
-        if let Err(violation) = self.read(now, text, leg) {
-            self.asks.push(Ask::Close(violation));
+        check_stream(&self.state, &message, &self.stream_sid)?;
+        match (message.event.as_ref(), leg, message.mark) {
+            ("media", leg, _) => {
+                let media = required(&self.state, message.media, "media")?;
+                take_media(&mut self.state, now, &media.payload, leg)?;
+            }
+            ("mark", Some(leg), Some(mark)) => {
+                leg.handle_mark(now, &mark.name).map_err(|error| {
+                    self.state
+                        .violation(ViolationKind::TooMany, error.to_string())
+                })?
+            }
+            ("clear", Some(leg), _) => {
+                leg.handle_clear(now);
+                self.state.ask(Ask::Clear);
+            }
+            // As Twilio does with a mark without a name: it never comes back.
+            _ => self.state.statistics.ignored += 1,
         }
+        Ok(())
     }
 
-    /// A binary message came: the dialect has none.
-    pub fn handle_binary(
-        &mut self,
-        _now: Instant,
-        _bytes: &[u8],
-        _leg: Option<&mut PcmLeg>,
-        _out: &mut Writer,
-    ) {
-        let reason = "Media Streams have no binary messages";
-        let violation = Violation::new(ViolationKind::WrongFrameKind, Fault::Agent, reason);
-        self.asks.push(Ask::Close(violation));
-    }
-
-    /// The socket ended: so does a bot hang up.
-    pub fn handle_end(&mut self, end: SocketEnd) {
-        self.asks.push(end.hang_up(Fault::Agent));
-    }
-
-    /// Our side has news: digits and the end are what a bot is told.
-    pub fn handle_news(&mut self, news: News<'_>, out: &mut Writer) {
+    /// Digits and the end are what a bot is told.
+    fn tell(&mut self, news: News<'_>, out: &mut Writer) {
         match news {
             News::Digit { digit, .. } => {
                 let track = "inbound_track";
@@ -154,28 +175,26 @@ impl TwilioCaller {
                     call_sid: &call_sid,
                 };
                 self.write("stop", StopBody { stop }, out);
-                self.asks.end();
             }
             News::Ringing | News::Answered | News::Cleared | News::Mark { .. } => {}
         }
     }
 
-    /// The leg has news: a mark was played. That the caller barged in shows in its marks.
-    pub fn handle_leg_event(&mut self, event: PcmEvent, out: &mut Writer) {
+    /// A mark was played. That the caller barged in shows in its marks.
+    fn tell_leg_event(&mut self, event: PcmEvent, out: &mut Writer) {
         if let PcmEvent::Played { mark } = event {
             let mark = MarkOut { name: &mark };
             self.write("mark", MarkBody { mark }, out);
         }
     }
 
-    /// Sends 20 ms of audio.
-    pub fn write_frame(&mut self, now: Instant, frame: &[u8], out: &mut Writer) {
-        let Some(started) = self.started.filter(|_| !self.asks.is_over()) else {
+    fn write_audio(&mut self, now: Instant, frame: &[u8], out: &mut Writer) {
+        let Some(started) = self.started else {
             return;
         };
         self.sequence_number += 1;
         self.chunk += 1;
-        self.statistics.media_sent += 1;
+        self.state.statistics.media_sent += 1;
         let elapsed = now.saturating_duration_since(started);
         let timestamp_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         out.text(|buffer| {
@@ -192,110 +211,6 @@ impl TwilioCaller {
             buffer.extend_from_slice(br#""}"#);
         });
     }
-
-    /// What the bot asks for.
-    pub fn poll_ask(&mut self) -> Option<Ask> {
-        self.asks.pop()
-    }
-
-    /// When [`TwilioCaller::handle_timeout`] wants to be called: never, a bot may be silent.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        None
-    }
-
-    /// Time has passed.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
-
-    /// What was counted.
-    pub fn statistics(&self) -> DialectStatistics {
-        self.statistics
-    }
-
-    fn read(
-        &mut self,
-        now: Instant,
-        text: &str,
-        leg: Option<&mut PcmLeg>,
-    ) -> Result<(), Violation> {
-        self.allowance.take(now, Fault::Agent)?;
-        let message: Message<'_> =
-            serde_json::from_str(text).map_err(|error| unreadable(&error, Fault::Agent))?;
-        let known = matches!(message.event.as_ref(), "media" | "mark" | "clear");
-        if !known {
-            let reason = "a bot sends media, mark and clear, and no other event";
-            return Err(broken(ViolationKind::UnknownMessage, reason));
-        }
-        match &message.stream_sid {
-            Some(sid) if sid.0 == self.stream_sid => {}
-            Some(_) => {
-                let reason = "streamSid is another stream's";
-                return Err(broken(ViolationKind::WrongStream, reason));
-            }
-            None => {
-                let reason = "the message has no streamSid";
-                return Err(broken(ViolationKind::Malformed, reason));
-            }
-        }
-        match (message.event.as_ref(), leg) {
-            ("media", leg) => {
-                let media = message
-                    .media
-                    .ok_or_else(|| broken(ViolationKind::Malformed, "the message has no media"))?;
-                self.handle_media(now, &media.payload, leg)
-            }
-            ("mark", Some(leg)) => match message.mark {
-                Some(mark) => leg
-                    .handle_mark(now, &mark.name)
-                    .map_err(|error| broken(ViolationKind::TooMany, &error.to_string())),
-                // As Twilio does: it never comes back.
-                None => {
-                    self.statistics.ignored += 1;
-                    Ok(())
-                }
-            },
-            ("clear", Some(leg)) => {
-                leg.handle_clear(now);
-                self.asks.push(Ask::Clear);
-                Ok(())
-            }
-            (_, None | Some(_)) => {
-                self.statistics.ignored += 1;
-                Ok(())
-            }
-        }
-    }
-
-    fn handle_media(
-        &mut self,
-        now: Instant,
-        text: &str,
-        mut leg: Option<&mut PcmLeg>,
-    ) -> Result<(), Violation> {
-        match leg {
-            Some(_) => self.statistics.media_received += 1,
-            None => self.statistics.media_unused += 1,
-        }
-        payload::decode(text, |bytes| {
-            if let Some(leg) = &mut leg {
-                leg.handle_audio(now, bytes);
-            }
-        })
-        .map_err(|_| broken(ViolationKind::WrongBase64, "media.payload is no base64"))
-    }
-
-    fn write<Body: serde::Serialize>(&mut self, event: &'static str, body: Body, out: &mut Writer) {
-        if self.started.is_none() || self.asks.is_over() {
-            return;
-        }
-        self.sequence_number += 1;
-        let message = MessageOut {
-            event,
-            sequence_number: self.sequence_number.to_string(),
-            stream_sid: &self.stream_sid,
-            body,
-        };
-        out.text(|buffer| append(buffer, &message));
-    }
 }
 
 /// The name in `mediaFormat`. Twilio documents that of mu-law alone.
@@ -304,10 +219,6 @@ fn encoding_name(encoding: Encoding) -> &'static str {
         Encoding::Mulaw => "audio/x-mulaw",
         Encoding::Linear16(_) => "audio/l16",
     }
-}
-
-fn broken(kind: ViolationKind, reason: &str) -> Violation {
-    Violation::new(kind, Fault::Agent, reason)
 }
 
 fn append_number(buffer: &mut Vec<u8>, number: u64) {

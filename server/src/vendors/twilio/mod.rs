@@ -19,6 +19,7 @@ mod caller;
 mod messages;
 mod payload;
 mod session;
+mod stream;
 
 pub use caller::*;
 pub use session::*;

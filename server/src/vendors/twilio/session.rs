@@ -12,13 +12,13 @@ use super::messages::{
     CommandOut, MarkOut, Media, MediaFormat, Message, Start, Text, append, is_sid,
 };
 use super::payload;
+use super::stream::{check_stream, malformed, required, take_media, wrong_stream};
 use crate::call::q850::Q850Cause;
 use crate::config::Secret;
 use crate::fault::Fault;
 use crate::pcm::{
-    Ask, Asks, Begin, DIGIT_MS_DEFAULT, DialectStatistics, Encoding, FRAME_MS, MessageAllowance,
-    News, PARTY_LEN_MAX, PcmEvent, PcmLeg, START_TIMEOUT, SocketEnd, Violation, ViolationKind,
-    digit_of, unreadable,
+    Ask, Begin, DIGIT_MS_DEFAULT, Dialect, DialectState, Encoding, FRAME_MS, News, PARTY_LEN_MAX,
+    PcmLeg, START_TIMEOUT, Violation, ViolationKind, digit_of,
 };
 use crate::websocket::Writer;
 
@@ -30,8 +30,7 @@ const TOKEN_LEN_MAX: usize = 4096;
 pub struct TwilioSession {
     /// The only account whose streams are taken.
     account_sid: String,
-    state: State,
-    deadline: Option<Instant>,
+    phase: Phase,
     stream_sid: String,
     /// Nothing may be sent.
     listen_only: bool,
@@ -41,13 +40,11 @@ pub struct TwilioSession {
     place: Place,
     /// What stands before the payload of each media message.
     media_head: Vec<u8>,
-    allowance: MessageAllowance,
-    asks: Asks,
-    statistics: DialectStatistics,
+    state: DialectState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Phase {
     WaitingForConnected,
     WaitingForStart,
     Streaming,
@@ -63,75 +60,96 @@ struct Place {
 impl TwilioSession {
     /// A session on a socket that was just upgraded, its signature checked; of the tenant's account alone.
     pub fn new(now: Instant, account_sid: &str) -> Self {
+        let mut state = DialectState::new(now, Fault::Vendor);
+        state.begin_by = Some(now + START_TIMEOUT);
         Self {
             account_sid: account_sid.to_owned(),
-            state: State::WaitingForConnected,
-            deadline: Some(now + START_TIMEOUT),
+            phase: Phase::WaitingForConnected,
             stream_sid: String::new(),
             listen_only: false,
             track: INBOUND,
             encoding: Encoding::Mulaw,
             place: Place::default(),
             media_head: Vec::new(),
-            allowance: MessageAllowance::new(now),
-            asks: Asks::default(),
-            statistics: DialectStatistics::default(),
+            state,
         }
     }
+}
 
-    /// A text message came; its audio goes into the leg, if there is one already.
-    pub fn handle_text(
+impl Dialect for TwilioSession {
+    fn state(&self) -> &DialectState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut DialectState {
+        &mut self.state
+    }
+
+    fn read_text(
         &mut self,
         now: Instant,
         text: &str,
         leg: Option<&mut PcmLeg>,
         _out: &mut Writer,
-    ) {
-        if self.asks.is_over() {
-            return;
+    ) -> Result<(), Violation> {
+        let message: Message<'_> = self.state.parse(text)?;
+        match message.event.as_ref() {
+            "media" => {
+                self.check_stream(&message)?;
+                let media = required(&self.state, message.media, "media")?;
+                self.handle_media(now, &media, leg)
+            }
+            "connected" => self.handle_connected(),
+            "start" => {
+                let start = required(&self.state, message.start, "start")?;
+                self.handle_start(message.stream_sid, start)
+            }
+            "dtmf" => {
+                self.check_stream(&message)?;
+                let dtmf = required(&self.state, message.dtmf, "dtmf")?;
+                let digit = digit_of(&dtmf.digit)
+                    .ok_or_else(|| malformed(&self.state, "dtmf.digit is no digit"))?;
+                let duration_ms = DIGIT_MS_DEFAULT;
+                self.state.ask(Ask::Digit { digit, duration_ms });
+                Ok(())
+            }
+            "mark" => {
+                self.check_stream(&message)?;
+                let mark = required(&self.state, message.mark, "mark")?;
+                let name = mark.name.into_owned();
+                self.state.ask(Ask::MarkPlayed { name });
+                Ok(())
+            }
+            "stop" => {
+                self.check_stream(&message)?;
+                self.state.ask(Ask::HangUp {
+                    cause: Q850Cause::NORMAL,
+                    fault: None,
+                    text: "Twilio stopped the stream".to_owned(),
+                });
+                Ok(())
+            }
+            _ => {
+                let reason = "the event is none of Twilio's Media Streams";
+                Err(self.state.violation(ViolationKind::UnknownMessage, reason))
+            }
         }
-        if let Err(violation) = self.read(now, text, leg) {
-            self.asks.push(Ask::Close(violation));
-        }
     }
 
-    /// A binary message came: the dialect has none.
-    pub fn handle_binary(
-        &mut self,
-        _now: Instant,
-        _bytes: &[u8],
-        _leg: Option<&mut PcmLeg>,
-        _out: &mut Writer,
-    ) {
-        let reason = "Media Streams have no binary messages";
-        let violation = Violation::new(ViolationKind::WrongFrameKind, Fault::Vendor, reason);
-        self.asks.push(Ask::Close(violation));
-    }
-
-    /// The socket ended. After `stop` that is as it should be.
-    pub fn handle_end(&mut self, end: SocketEnd) {
-        self.asks.push(end.hang_up(Fault::Vendor));
-    }
-
-    /// Our side has news. Twilio hears of a flush and of marks; digits reach it as tones in the audio.
-    pub fn handle_news(&mut self, news: News<'_>, out: &mut Writer) {
+    /// Twilio hears of a flush and of marks; digits reach it as tones in the audio.
+    fn tell(&mut self, news: News<'_>, out: &mut Writer) {
         match news {
-            News::Ended { .. } => self.asks.end(),
             News::Cleared => self.command("clear", None, out),
             News::Mark { name } => self.command("mark", Some(MarkOut { name }), out),
-            News::Ringing | News::Answered | News::Digit { .. } => {}
+            News::Ringing | News::Answered | News::Digit { .. } | News::Ended { .. } => {}
         }
     }
 
-    /// The leg has news: none that Twilio would understand.
-    pub fn handle_leg_event(&mut self, _event: PcmEvent, _out: &mut Writer) {}
-
-    /// Sends 20 ms of audio.
-    pub fn write_frame(&mut self, _now: Instant, frame: &[u8], out: &mut Writer) {
-        if self.state != State::Streaming || self.listen_only {
+    fn write_audio(&mut self, _now: Instant, frame: &[u8], out: &mut Writer) {
+        if !self.may_write() {
             return;
         }
-        self.statistics.media_sent += 1;
+        self.state.statistics.media_sent += 1;
         let head = &self.media_head;
         out.text(|buffer| {
             buffer.extend_from_slice(head);
@@ -140,87 +158,21 @@ impl TwilioSession {
         });
     }
 
-    /// What Twilio asks for.
-    pub fn poll_ask(&mut self) -> Option<Ask> {
-        self.asks.pop()
+    fn hears_tones(&self) -> bool {
+        true
     }
 
-    /// When [`TwilioSession::handle_timeout`] wants to be called.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline.filter(|_| !self.asks.is_over())
+    fn tells_marks(&self) -> bool {
+        self.may_write()
     }
+}
 
-    /// Time has passed.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        if self.deadline.is_some_and(|deadline| deadline <= now) {
-            self.deadline = None;
-            let reason = "no start came in time";
-            let violation = Violation::new(ViolationKind::Timeout, Fault::Vendor, reason);
-            self.asks.push(Ask::Close(violation));
-        }
-    }
-
-    /// What was counted.
-    pub fn statistics(&self) -> DialectStatistics {
-        self.statistics
-    }
-
-    fn read(
-        &mut self,
-        now: Instant,
-        text: &str,
-        leg: Option<&mut PcmLeg>,
-    ) -> Result<(), Violation> {
-        self.allowance.take(now, Fault::Vendor)?;
-        let message: Message<'_> =
-            serde_json::from_str(text).map_err(|error| unreadable(&error, Fault::Vendor))?;
-        match message.event.as_ref() {
-            "media" => {
-                self.check_stream(&message)?;
-                self.handle_media(now, &required(message.media, "media")?, leg)
-            }
-            "connected" => self.handle_connected(),
-            "start" => {
-                let stream_sid = message.stream_sid;
-                self.handle_start(stream_sid, required(message.start, "start")?)
-            }
-            "dtmf" => {
-                self.check_stream(&message)?;
-                let dtmf = required(message.dtmf, "dtmf")?;
-                let digit =
-                    digit_of(&dtmf.digit).ok_or_else(|| malformed("dtmf.digit is no digit"))?;
-                let duration_ms = DIGIT_MS_DEFAULT;
-                self.asks.push(Ask::Digit { digit, duration_ms });
-                Ok(())
-            }
-            "mark" => {
-                self.check_stream(&message)?;
-                let name = required(message.mark, "mark")?.name.into_owned();
-                self.asks.push(Ask::MarkPlayed { name });
-                Ok(())
-            }
-            "stop" => {
-                self.check_stream(&message)?;
-                self.asks.push(Ask::HangUp {
-                    cause: Q850Cause::NORMAL,
-                    fault: None,
-                    text: "Twilio stopped the stream".to_owned(),
-                });
-                Ok(())
-            }
-            _ => Err(Violation::new(
-                ViolationKind::UnknownMessage,
-                Fault::Vendor,
-                "the event is none of Twilio's Media Streams",
-            )),
-        }
-    }
-
+impl TwilioSession {
     fn handle_connected(&mut self) -> Result<(), Violation> {
-        if self.state != State::WaitingForConnected {
-            return Err(out_of_order("connected came twice, or after start"));
+        if self.phase != Phase::WaitingForConnected {
+            return Err(self.out_of_order("connected came twice, or after start"));
         }
-        self.state = State::WaitingForStart;
+        self.phase = Phase::WaitingForStart;
         Ok(())
     }
 
@@ -229,12 +181,13 @@ impl TwilioSession {
         stream_sid: Option<Text<'_>>,
         start: Start<'_>,
     ) -> Result<(), Violation> {
-        match self.state {
-            State::WaitingForStart => {}
-            State::WaitingForConnected => return Err(out_of_order("start before connected")),
-            State::Streaming => return Err(out_of_order("a second start")),
+        match self.phase {
+            Phase::WaitingForStart => {}
+            Phase::WaitingForConnected => return Err(self.out_of_order("start before connected")),
+            Phase::Streaming => return Err(self.out_of_order("a second start")),
         }
-        let stream_sid = stream_sid.ok_or_else(|| malformed("start has no streamSid"))?;
+        let stream_sid =
+            stream_sid.ok_or_else(|| malformed(&self.state, "start has no streamSid"))?;
         for (prefix, sid, name) in [
             ("MZ", &stream_sid.0, "streamSid"),
             ("AC", &start.account_sid, "accountSid"),
@@ -242,11 +195,11 @@ impl TwilioSession {
         ] {
             if !is_sid(prefix, sid) {
                 let reason = format!("{name} is not {prefix} and 32 hex digits");
-                return Err(malformed(reason));
+                return Err(malformed(&self.state, reason));
             }
         }
         if start.stream_sid.is_some_and(|sid| sid.0 != stream_sid.0) {
-            return Err(wrong_stream());
+            return Err(wrong_stream(&self.state));
         }
         if start.account_sid != self.account_sid {
             let reason = "accountSid is not the tenant's account_sid";
@@ -269,11 +222,11 @@ impl TwilioSession {
             self.stream_sid
         )
         .into_bytes();
-        self.state = State::Streaming;
-        self.deadline = None;
+        self.phase = Phase::Streaming;
+        self.state.begin_by = None;
         let call_sid = start.call_sid.into_owned();
         let begin = parameters.begin(self.encoding, self.listen_only, call_sid)?;
-        self.asks.push(Ask::Begin(begin));
+        self.state.ask(Ask::Begin(begin));
         Ok(())
     }
 
@@ -285,44 +238,33 @@ impl TwilioSession {
     ) -> Result<(), Violation> {
         let track = media.track.as_ref().map_or(self.track, |track| &track.0);
         let leg = leg.filter(|_| track == self.track);
-        if leg.is_some() {
-            self.statistics.media_received += 1;
-        } else {
-            self.statistics.media_unused += 1;
-        }
-        let mut len = 0;
-        let mut leg = leg;
-        payload::decode(&media.payload, |bytes| {
-            len += bytes.len();
-            if let Some(leg) = &mut leg {
-                leg.handle_audio(now, bytes);
-            }
-        })
-        .map_err(|_| {
-            let reason = "media.payload is no base64";
-            Violation::new(ViolationKind::WrongBase64, Fault::Vendor, reason)
-        })?;
+        let len = take_media(&mut self.state, now, &media.payload, leg)?;
         if track == self.track {
             let missing = self.place.pass(media, self.encoding.ms_of_bytes(len));
-            let counted = &mut self.statistics.media_missing;
+            let counted = &mut self.state.statistics.media_missing;
             *counted = counted.saturating_add(missing);
         }
         Ok(())
     }
 
     fn check_stream(&self, message: &Message<'_>) -> Result<(), Violation> {
-        if self.state != State::Streaming {
-            return Err(out_of_order(format!("{} before start", message.event)));
+        if self.phase != Phase::Streaming {
+            return Err(self.out_of_order(format!("{} before start", message.event)));
         }
-        match &message.stream_sid {
-            Some(sid) if sid.0 == self.stream_sid => Ok(()),
-            Some(_) => Err(wrong_stream()),
-            None => Err(malformed("the message has no streamSid")),
-        }
+        check_stream(&self.state, message, &self.stream_sid)
+    }
+
+    fn out_of_order(&self, reason: impl Into<String>) -> Violation {
+        self.state.violation(ViolationKind::OutOfOrder, reason)
+    }
+
+    /// There is a stream, and it has a way back.
+    fn may_write(&self) -> bool {
+        self.phase == Phase::Streaming && !self.listen_only
     }
 
     fn command(&mut self, event: &'static str, mark: Option<MarkOut<'_>>, out: &mut Writer) {
-        if self.state != State::Streaming || self.listen_only || self.asks.is_over() {
+        if !self.may_write() {
             return;
         }
         let stream_sid = &self.stream_sid;
@@ -431,21 +373,4 @@ fn encoding_of(format: &MediaFormat<'_>) -> Result<Encoding, Violation> {
             "start.mediaFormat is neither audio/x-mulaw at 8000 Hz nor 16-bit mono at 8000, 16000 or 24000",
         )),
     }
-}
-
-fn required<T>(member: Option<T>, name: &str) -> Result<T, Violation> {
-    member.ok_or_else(|| malformed(format!("the message has no {name}")))
-}
-
-fn malformed(reason: impl Into<String>) -> Violation {
-    Violation::new(ViolationKind::Malformed, Fault::Vendor, reason)
-}
-
-fn out_of_order(reason: impl Into<String>) -> Violation {
-    Violation::new(ViolationKind::OutOfOrder, Fault::Vendor, reason)
-}
-
-fn wrong_stream() -> Violation {
-    let reason = "streamSid is another stream's";
-    Violation::new(ViolationKind::WrongStream, Fault::Vendor, reason)
 }

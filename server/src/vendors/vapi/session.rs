@@ -11,8 +11,8 @@ use super::ended_reason::{cause_of, fault_of, reason_of};
 use crate::call::q850::Q850Cause;
 use crate::fault::Fault;
 use crate::pcm::{
-    Ask, Asks, Begin, DialectStatistics, Encoding, FRAME_BYTES_MAX, MessageAllowance, News,
-    PARTY_LEN_MAX, PcmEvent, PcmLeg, SocketEnd, Violation, unreadable,
+    Ask, Begin, Dialect, DialectState, Encoding, FRAME_BYTES_MAX, News, PARTY_LEN_MAX, PcmLeg,
+    Violation,
 };
 use crate::websocket::Writer;
 
@@ -25,9 +25,7 @@ pub struct VapiSession {
     customer_muted: bool,
     /// What comes from the peer goes nowhere.
     assistant_muted: bool,
-    allowance: MessageAllowance,
-    asks: Asks,
-    statistics: DialectStatistics,
+    state: DialectState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +46,7 @@ impl VapiSession {
     /// message that begins one.
     pub fn server(now: Instant, encoding: Encoding) -> Self {
         let mut session = Self::new(now, Role::Server, encoding);
-        session.asks.push(Ask::Begin(Begin {
+        session.state.ask(Ask::Begin(Begin {
             to: None,
             trunk_id: None,
             call_from: String::new(),
@@ -67,62 +65,73 @@ impl VapiSession {
             encoding,
             customer_muted: false,
             assistant_muted: false,
-            allowance: MessageAllowance::new(now),
-            asks: Asks::default(),
-            statistics: DialectStatistics::default(),
+            state: DialectState::new(now, Fault::Vendor),
         }
     }
 
-    /// A text message came.
-    pub fn handle_text(
+    fn hang_up(&mut self, cause: Q850Cause, fault: Option<Fault>, reason: &str) {
+        let mut text: String = reason.chars().filter(|char| !char.is_control()).collect();
+        while text.len() > PARTY_LEN_MAX {
+            text.pop();
+        }
+        self.state.ask(Ask::HangUp { cause, fault, text });
+    }
+}
+
+impl Dialect for VapiSession {
+    fn state(&self) -> &DialectState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut DialectState {
+        &mut self.state
+    }
+
+    fn read_text(
         &mut self,
         now: Instant,
         text: &str,
         leg: Option<&mut PcmLeg>,
         _out: &mut Writer,
-    ) {
-        if self.asks.is_over() {
-            return;
+    ) -> Result<(), Violation> {
+        let message: Message<'_> = self.state.parse(text)?;
+        match message.kind.as_ref() {
+            "end-call" | "hangup" => self.hang_up(Q850Cause::NORMAL, None, "the peer hung up"),
+            "status-update" if message.status.is("ended") => {
+                let reason = message.ended_reason.0.unwrap_or_default();
+                let cause = cause_of(&reason);
+                self.hang_up(cause, fault_of(cause), &reason);
+            }
+            "user-interrupted" => {
+                if let Some(leg) = leg {
+                    leg.handle_clear(now);
+                }
+                self.state.ask(Ask::Clear);
+            }
+            "control" => match message.control.0.as_deref() {
+                Some("mute-customer") => self.customer_muted = true,
+                Some("unmute-customer") => self.customer_muted = false,
+                Some("mute-assistant") => self.assistant_muted = true,
+                Some("unmute-assistant") => self.assistant_muted = false,
+                _ => self.state.statistics.ignored += 1,
+            },
+            _ => self.state.statistics.ignored += 1,
         }
-        if let Err(violation) = self.read(now, text, leg) {
-            self.asks.push(Ask::Close(violation));
-        }
+        Ok(())
     }
 
-    /// Audio came; it goes into the leg, if there is one already.
-    pub fn handle_binary(
+    fn read_binary(
         &mut self,
         now: Instant,
         bytes: &[u8],
         leg: Option<&mut PcmLeg>,
-        _out: &mut Writer,
-    ) {
-        if self.asks.is_over() {
-            return;
-        }
-        if let Err(violation) = self.allowance.take(now, Fault::Vendor) {
-            self.asks.push(Ask::Close(violation));
-            return;
-        }
-        match leg.filter(|_| !self.assistant_muted) {
-            Some(leg) => {
-                self.statistics.media_received += 1;
-                leg.handle_audio(now, bytes);
-            }
-            None => self.statistics.media_unused += 1,
-        }
+    ) -> Result<(), Violation> {
+        let leg = leg.filter(|_| !self.assistant_muted);
+        self.state.take_audio(now, bytes, leg);
+        Ok(())
     }
 
-    /// The socket ended.
-    pub fn handle_end(&mut self, end: SocketEnd) {
-        self.asks.push(end.hang_up(Fault::Vendor));
-    }
-
-    /// Our side has news.
-    pub fn handle_news(&mut self, news: News<'_>, out: &mut Writer) {
-        if self.asks.is_over() {
-            return;
-        }
+    fn tell(&mut self, news: News<'_>, out: &mut Writer) {
         let relay = self.role == Role::Server;
         match news {
             News::Ringing if relay => write(out, &Out::status("ringing")),
@@ -135,21 +144,13 @@ impl VapiSession {
                     write(out, &ended);
                 }
                 write(out, &Out::of_kind("end-call"));
-                self.asks.end();
             }
             _ => {}
         }
     }
 
-    /// The leg has news: none that Vapi would understand.
-    pub fn handle_leg_event(&mut self, _event: PcmEvent, _out: &mut Writer) {}
-
-    /// Sends 20 ms of audio.
-    pub fn write_frame(&mut self, _now: Instant, frame: &[u8], out: &mut Writer) {
-        if self.asks.is_over() {
-            return;
-        }
-        self.statistics.media_sent += 1;
+    fn write_audio(&mut self, _now: Instant, frame: &[u8], out: &mut Writer) {
+        self.state.statistics.media_sent += 1;
         if self.customer_muted {
             // The clock goes on, so that the assistant hears that nobody speaks.
             let silence = [self.encoding.silence(); FRAME_BYTES_MAX];
@@ -159,64 +160,8 @@ impl VapiSession {
         }
     }
 
-    /// What the peer asks for.
-    pub fn poll_ask(&mut self) -> Option<Ask> {
-        self.asks.pop()
-    }
-
-    /// When [`VapiSession::handle_timeout`] wants to be called: never, nothing has to begin.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        None
-    }
-
-    /// Time has passed.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
-
-    /// What was counted.
-    pub fn statistics(&self) -> DialectStatistics {
-        self.statistics
-    }
-
-    fn read(
-        &mut self,
-        now: Instant,
-        text: &str,
-        leg: Option<&mut PcmLeg>,
-    ) -> Result<(), Violation> {
-        self.allowance.take(now, Fault::Vendor)?;
-        let message: Message<'_> =
-            serde_json::from_str(text).map_err(|error| unreadable(&error, Fault::Vendor))?;
-        match message.kind.as_ref() {
-            "end-call" | "hangup" => self.hang_up(Q850Cause::NORMAL, None, "the peer hung up"),
-            "status-update" if message.status.is("ended") => {
-                let reason = message.ended_reason.0.unwrap_or_default();
-                let cause = cause_of(&reason);
-                self.hang_up(cause, fault_of(cause), &reason);
-            }
-            "user-interrupted" => {
-                if let Some(leg) = leg {
-                    leg.handle_clear(now);
-                }
-                self.asks.push(Ask::Clear);
-            }
-            "control" => match message.control.0.as_deref() {
-                Some("mute-customer") => self.customer_muted = true,
-                Some("unmute-customer") => self.customer_muted = false,
-                Some("mute-assistant") => self.assistant_muted = true,
-                Some("unmute-assistant") => self.assistant_muted = false,
-                _ => self.statistics.ignored += 1,
-            },
-            _ => self.statistics.ignored += 1,
-        }
-        Ok(())
-    }
-
-    fn hang_up(&mut self, cause: Q850Cause, fault: Option<Fault>, reason: &str) {
-        let mut text: String = reason.chars().filter(|char| !char.is_control()).collect();
-        while text.len() > PARTY_LEN_MAX {
-            text.pop();
-        }
-        self.asks.push(Ask::HangUp { cause, fault, text });
+    fn hears_tones(&self) -> bool {
+        true
     }
 }
 

@@ -9,7 +9,7 @@ use super::VapiSession;
 use crate::call::q850::Q850Cause;
 use crate::fault::Fault;
 use crate::pcm::fixtures::{Wire, Written, all_asks, leg, played};
-use crate::pcm::{Ask, Encoding, News, PcmLeg, SocketEnd, ViolationKind};
+use crate::pcm::{Ask, Dialect, Encoding, News, PcmLeg, SocketEnd, ViolationKind};
 
 const HZ16000: Encoding = Encoding::Linear16(SampleRate::Hz16000);
 
@@ -54,7 +54,7 @@ impl Peer {
     fn speak(&mut self, bytes: &[u8]) {
         let out = &mut self.wire.out;
         self.session
-            .handle_binary(self.now, bytes, Some(&mut self.leg), out);
+            .handle_binary(self.now, bytes, Some(&mut self.leg));
     }
 
     fn asks(&mut self) -> Vec<Ask> {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::call::q850::Q850Cause;
 use crate::fault::Fault;
 use crate::pcm::fixtures::{Wire, all_asks, leg, played};
-use crate::pcm::{Ask, Encoding, News, PcmLeg, SocketEnd, ViolationKind};
+use crate::pcm::{Ask, Dialect, Encoding, News, PcmLeg, SocketEnd, ViolationKind};
 use crate::trunk::agent::AgentStart;
 use crate::vendors::twilio::{ACCOUNT_SID_NONE, TwilioCaller, TwilioSession};
 
@@ -235,8 +235,7 @@ fn what_twilio_refuses_is_the_agents_fault() {
         assert_eq!(violation.fault, Fault::Agent);
     }
     let mut bot = Bot::new();
-    bot.caller
-        .handle_binary(bot.now, &[0; 160], None, &mut bot.wire.out);
+    bot.caller.handle_binary(bot.now, &[0; 160], None);
     assert!(matches!(&bot.asks()[..], [Ask::Close(violation)] if violation.close_code == 1003));
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::call::q850::Q850Cause;
 use crate::fault::Fault;
 use crate::pcm::fixtures::{Wire, all_asks, leg, played};
-use crate::pcm::{Ask, Encoding, News, PcmLeg, SocketEnd, Violation, ViolationKind};
+use crate::pcm::{Ask, Dialect, Encoding, News, PcmLeg, SocketEnd, Violation, ViolationKind};
 use crate::vendors::twilio::TwilioSession;
 
 const STREAM: &str = "MZ00112233445566778899aabbccddeeff";
@@ -353,9 +353,7 @@ fn nothing_comes_before_the_start() {
     assert_eq!(stream.violation().kind, ViolationKind::OutOfOrder);
     let mut stream = Stream::new();
     let out = &mut stream.wire.out;
-    stream
-        .session
-        .handle_binary(stream.now, &[1; 160], None, out);
+    stream.session.handle_binary(stream.now, &[1; 160], None);
     assert_eq!(stream.violation().close_code, 1003);
 }
 
