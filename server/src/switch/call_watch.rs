@@ -43,8 +43,9 @@ impl Switch {
         let peer = self
             .session_of(&call.vendor)
             .and_then(|session| session.peer.as_ref());
+        // Whom we dialled, an agent or Vapi, may keep silent. Who called us over a WebSocket sends all the time.
         let pcm = self.session_of(&call.vendor);
-        // An agent may keep silent; who called us over a WebSocket sends all the time, if only pongs.
+        let pcm = pcm.filter(|session| session.dials.is_none());
         let pcm = pcm.and_then(|session| self.pcm.get(session.pcm?));
         let vendor_silent = peer.is_some_and(|peer| {
             peer.direction().receives() && silent(peer.last_media_at().unwrap_or(flows_since))

@@ -30,7 +30,7 @@ impl SwitchHandle {
             .iter()
             .map(|(call_sid, key)| (*key, *call_sid))
             .collect();
-        if let Err(panicked) = guard::catch(|| switch.drop_all()) {
+        if let Err(panicked) = guard::catch(|| switch.drop_all(Instant::now())) {
             error!(
                 shard = switch.shard.0,
                 "dropping a dead shard's calls {panicked}"
@@ -81,18 +81,29 @@ impl Switch {
         self.count_panic(message, "the media path; its call ends");
         self.checked_on = None;
         let (session, call) = self.owners_of(whose);
-        if let Timer::Pcm(key) = whose {
-            self.forget_pcm_socket(key);
+        if let Err(panicked) = guard::catch(|| self.close_after_panic(now, session, call)) {
+            self.count_panic(&panicked.message, "closing a call's sockets of audio");
         }
         if let Some(call) = call {
             self.end_call(now, call, HangUp::internal_error());
         }
-        if let Some(session) = session {
-            if call.is_none() {
-                self.tell(Some(session), SessionEvent::Failed(internal_error()));
-            }
-            self.drop_peer(session);
+        if let Timer::Pcm(key) = whose {
+            self.forget_pcm_socket(key);
         }
+        let Some(key) = session else { return };
+        let Some(session) = self.sessions.get_mut(key.0) else {
+            return;
+        };
+        if session.mailbox.is_delivered() {
+            // Nothing more is delivered to it: that may be what panicked.
+            session.pcm = None;
+            self.hang_up_on_vendor(key);
+            return self.remove_session(now, key, HangUp::internal_error());
+        }
+        if call.is_none() {
+            session.tell(SessionEvent::Failed(internal_error()));
+        }
+        self.drop_peer(key);
     }
 
     /// Does something for one session, call or socket; a panic in it ends that call.
@@ -107,7 +118,7 @@ impl Switch {
         error!(shard = self.shard.0, message, "a panic in {place}");
     }
 
-    fn owners_of(&self, whose: Timer) -> (Option<SessionKey>, Option<CallKey>) {
+    pub(super) fn owners_of(&self, whose: Timer) -> (Option<SessionKey>, Option<CallKey>) {
         match whose {
             Timer::Session(key) => {
                 let session = self.sessions.get(key.0);
@@ -135,11 +146,11 @@ impl Switch {
         });
     }
 
-    fn drop_all(&mut self) {
+    fn drop_all(&mut self, now: Instant) {
         self.calls_by_sid.clear();
         self.calls.clear();
         self.trunk_ports.release_all();
-        self.drop_pcm_sockets();
+        self.drop_pcm_sockets(now);
         for key in self.session_keys() {
             self.drop_peer(key);
         }

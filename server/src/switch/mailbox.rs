@@ -89,14 +89,15 @@ impl Mailbox {
     }
 
     /// Puts `event` last. Statistics give way when the queue is half full; when it is full the session is marked as a
-    /// slow reader and [`Mailbox::receive`] ends.
+    /// slow reader and [`Mailbox::receive`] ends. The last word about a call, one for each, is taken all the same.
     pub fn put(&self, event: SessionEvent) {
         let mut queue = self.queue.borrow_mut();
         let waiting = queue.len();
         if matches!(event, SessionEvent::Statistics(_)) && waiting >= MAILBOX_MAX / 2 {
             return;
         }
-        if waiting >= MAILBOX_MAX {
+        let is_last_word = matches!(event, SessionEvent::Ended { .. } | SessionEvent::Failed(_));
+        if waiting >= MAILBOX_MAX && !is_last_word {
             self.overflowed.set(true);
         } else {
             queue.push_back(event);
@@ -108,6 +109,11 @@ impl Mailbox {
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }
+    }
+
+    /// Whether the media loop reads it: the session has no task.
+    pub fn is_delivered(&self) -> bool {
+        self.delivery.is_some()
     }
 
     /// An event that waits already.

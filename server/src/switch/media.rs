@@ -120,7 +120,7 @@ impl Switch {
         while let Some(digit) = self.pump_to_digit(now, key) {
             self.tell_digit(key, digit);
         }
-        // What lies in their legs now may be due before anything else of theirs.
+        // What lies in the legs of sockets now may be due before anything else of theirs.
         for pcm in self.pcm_of_call(key).into_iter().flatten() {
             self.arm_pcm(pcm);
         }
@@ -163,7 +163,10 @@ impl Switch {
 
     /// The sockets of audio at a call's ends, the vendor's first.
     pub(super) fn pcm_of_call(&self, key: CallKey) -> [Option<PcmKey>; 2] {
-        let Some(call) = self.calls.get(key.0).filter(|_| !self.pcm.is_empty()) else {
+        if self.pcm.is_empty() {
+            return [None, None];
+        }
+        let Some(call) = self.calls.get(key.0) else {
             return [None, None];
         };
         let vendor = self.session_of(&call.vendor);

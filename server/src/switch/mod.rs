@@ -67,7 +67,6 @@ use crate::config::ShardsConfig;
 use crate::fault::Refusal;
 use crate::id::{CallSid, UnixMillis};
 use crate::metrics::{LoadRefusal, ShardMetrics};
-use crate::pcm::Begin;
 use crate::rtp::NtpTime;
 use crate::settings::Settings;
 use crate::webrtc::PeerConfig;
@@ -80,6 +79,7 @@ use demux::Demux;
 use mailbox::ToldSessions;
 use media::Way;
 use media_path::PacketBuffers;
+use pcm_begin::AskedCall;
 use pcm_socket::PcmKey;
 use pcm_sockets::PcmSockets;
 use sessions::Session;
@@ -161,7 +161,7 @@ pub struct Switch {
     /// Sessions without a task that have something in their mailboxes.
     told: Rc<ToldSessions>,
     /// Calls that such sessions ask for, to be begun outside of the turn.
-    begins: Vec<(SessionKey, Begin)>,
+    asked_calls: Vec<AskedCall>,
     /// Where bridges write payloads and legs datagrams; one pair for all.
     buffers: PacketBuffers,
     /// Whether our Opus encoders must save CPU.
@@ -233,7 +233,7 @@ impl SwitchHandle {
             trunk_ports: TrunkPorts::new(shard, shards),
             pcm: PcmSockets::new()?,
             told: Rc::default(),
-            begins: Vec::new(),
+            asked_calls: Vec::new(),
             buffers: PacketBuffers::default(),
             cpu_pressure: CpuPressure::default(),
             admission: Admission::new(admission_limits(&shards_config)),

@@ -4,44 +4,86 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use shards::executor::task;
+use tracing::info;
 
 use super::sessions::DialRequest;
-use super::{SessionKey, SwitchHandle};
+use super::{SessionKey, SwitchHandle, Timer};
 use crate::auth;
 use crate::auth::session_auth::SCOPE_DIAL;
 use crate::fault::{Fault, Refusal, RefusalCode};
+use crate::metrics::ConnectionRefusal;
 use crate::pcm::Begin;
 
+/// What a peer asked for in this turn.
+pub(super) struct AskedCall {
+    pub(super) session: SessionKey,
+    /// [`super::sessions::Session::serial`]: another session may have the key by the time somebody has answered.
+    pub(super) serial: u64,
+    pub(super) begin: Begin,
+}
+
 /// Begins what was asked for in this turn.
-pub(super) fn begin_calls(switch: &SwitchHandle, begins: Vec<(SessionKey, Begin)>) {
-    for (key, begin) in begins {
-        let (this, metrics) = (switch.clone(), switch.0.borrow().metrics.clone());
-        let begin = async move { this.begin_pcm_call(key, begin).await };
-        task("call of a WebSocket of audio", begin, move |_| {
-            metrics.panics.increment();
+pub(super) fn begin_calls(switch: &SwitchHandle, asked: Vec<AskedCall>) {
+    for call in asked {
+        let (key, serial) = (call.session, call.serial);
+        let (this, after) = (switch.clone(), switch.clone());
+        let begin = async move { this.begin_pcm_call(call).await };
+        task("call of a WebSocket of audio", begin, move |panicked| {
+            if after.is_session(key, serial) {
+                let mut switch = after.0.borrow_mut();
+                switch.after_panic(Instant::now(), Timer::Session(key), &panicked.message);
+            }
         });
     }
 }
 
 impl SwitchHandle {
-    async fn begin_pcm_call(&self, key: SessionKey, begin: Begin) {
-        let serial = self.serial_of(key);
-        let begun = match self.check_token(key, &begin).await {
-            Ok(()) => self.dial(key, request(begin)).await.map(drop),
-            Err(refusal) => Err(refusal),
+    async fn begin_pcm_call(&self, call: AskedCall) {
+        let (key, serial) = (call.session, call.serial);
+        if !self.is_session(key, serial) {
+            return;
+        }
+        let allowed = self.check_token(key, &call.begin).await;
+        // Nobody is asked between this look and the call's own memory of its session.
+        if !self.is_session(key, serial) {
+            return;
+        }
+        let begun = match allowed {
+            Ok(()) => self.dial(key, request(call.begin)).await.map(drop),
+            Err(refusal) => {
+                self.token_refused(key, &refusal);
+                Err(refusal)
+            }
         };
         if let Err(refusal) = begun
-            && self.serial_of(key) == serial
+            && self.is_session(key, serial)
         {
             let mut switch = self.0.borrow_mut();
             switch.refuse_pcm_session(Instant::now(), key, &refusal);
         }
     }
 
-    /// Which session has this key now: it may have gone while the control thread was asked.
-    fn serial_of(&self, key: SessionKey) -> Option<u64> {
+    /// Whether it is still the same session that has this key.
+    fn is_session(&self, key: SessionKey, serial: u64) -> bool {
         let switch = self.0.borrow();
-        switch.sessions.get(key.0).map(|session| session.serial)
+        let session = switch.sessions.get(key.0);
+        session.is_some_and(|session| session.serial == serial)
+    }
+
+    fn token_refused(&self, key: SessionKey, refusal: &Refusal) {
+        let switch = self.0.borrow();
+        let Some(session) = switch.sessions.get(key.0) else {
+            return;
+        };
+        switch.metrics.refused(ConnectionRefusal::Auth);
+        info!(
+            shard = switch.shard.0,
+            tenant_id = %session.tenant.tenant_id,
+            code = refusal.code.as_str(),
+            fault = refusal.fault.as_str(),
+            reason = refusal.message,
+            "session refused"
+        );
     }
 
     /// `require_token`: an upgrade's signature can be repeated by whoever has seen it; a token can be used once.
@@ -61,7 +103,7 @@ impl SwitchHandle {
             let message = "customParameters has no \"token\", and the tenant wants one";
             return Err(Refusal::new(
                 RefusalCode::TokenInvalid,
-                Fault::Vendor,
+                Fault::Caller,
                 message,
             ));
         };

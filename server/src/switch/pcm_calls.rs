@@ -8,10 +8,11 @@ use std::time::Instant;
 
 use tracing::info;
 
-use super::calls::HangUp;
+use super::calls::{HangUp, INTERNAL_ERROR};
 use super::mailbox::SessionEvent;
+use super::pcm_begin::AskedCall;
 use super::pcm_socket::{PcmKey, PcmOwner};
-use super::{CallKey, SessionKey, Switch, pcm_legs};
+use super::{CallKey, SessionKey, Switch, Timer, pcm_legs};
 use crate::call::EventType;
 use crate::call::q850::Q850Cause;
 use crate::call::rings::ToControl;
@@ -21,6 +22,10 @@ use crate::pcm::{Ask, Begin, News, PcmEvent, PcmLeg, Violation};
 
 /// The socket's own goodbye (RFC 6455 section 7.4.1).
 const NORMAL_CLOSURE: u16 = 1000;
+/// We panicked.
+const INTERNAL_ERROR_CLOSURE: u16 = 1011;
+/// The gateway stops (registered with IANA for RFC 6455).
+const SERVICE_RESTART_CLOSURE: u16 = 1012;
 
 impl Switch {
     /// The call that a socket speaks in, and as which leg.
@@ -37,7 +42,7 @@ impl Switch {
     /// The peer asks for something.
     pub(super) fn pcm_ask(&mut self, now: Instant, key: PcmKey, ask: Ask) {
         #[cfg(debug_assertions)]
-        self.step_on_trap(crate::injection::Place::Adapter, super::Timer::Pcm(key));
+        self.step_on_trap(crate::injection::Place::Adapter, Timer::Pcm(key));
         match ask {
             Ask::Begin(begin) => self.pcm_begin(now, key, begin),
             Ask::Digit { digit, duration_ms } => self.pcm_digit(now, key, digit, duration_ms),
@@ -66,13 +71,19 @@ impl Switch {
             return;
         };
         session.connected = true;
-        session.vendor_call = begin.vendor_call.clone();
+        // Whoever only listens is no part of the call, and must not end it.
+        session.vendor_call = begin.vendor_call.clone().filter(|_| !begin.listen_only);
+        let serial = session.serial;
         let config = pcm_legs::of_caller(session.vendor, &session.tenant, begin.encoding);
         if let Some(socket) = self.pcm.get_mut(key) {
             let leg = socket.leg.insert(PcmLeg::new(config, now));
             leg.set_listen_only(begin.listen_only);
         }
-        self.begins.push((session_key, begin));
+        self.asked_calls.push(AskedCall {
+            session: session_key,
+            serial,
+            begin,
+        });
         self.wake();
     }
 
@@ -86,8 +97,10 @@ impl Switch {
                     duration_ms,
                 );
                 if let Err(refusal) = sent {
+                    let call = self.calls.get(call.0);
                     info!(
                         shard = self.shard.0,
+                        call_sid = call.map(|call| call.machine.identity().call_sid.to_string()),
                         reason = refusal.message,
                         "a digit went no further"
                     );
@@ -204,8 +217,22 @@ impl Switch {
     pub(super) fn pcm_violated(&mut self, now: Instant, key: PcmKey, violation: &Violation) {
         self.metrics
             .pcm_violated(violation.fault, violation.kind as usize);
+        let (session, call) = self.owners_of(Timer::Pcm(key));
+        if let Some(session) = session.filter(|_| self.is_of_session(key)) {
+            self.hang_up_on_vendor(session);
+        }
+        let tenant_id = session.and_then(|session| self.sessions.get(session.0));
+        let tenant_id = tenant_id.map(|session| session.tenant.tenant_id.as_str());
+        let call = call.and_then(|call| self.calls.get(call.0));
+        let call_sid = call.map(|call| call.machine.identity().call_sid.to_string());
         info!(
             shard = self.shard.0,
+            tenant_id,
+            call_sid,
+            peer = self
+                .pcm
+                .get(key)
+                .map(|socket| socket.stream().peer().to_string()),
             kind = violation.kind.as_str(),
             fault = violation.fault.as_str(),
             reason = violation.reason,
@@ -213,6 +240,11 @@ impl Switch {
         );
         let hang_up = HangUp::new(violation.cause(), violation.fault, violation.reason.clone());
         self.end_pcm(now, key, hang_up, violation.close_code, &violation.reason);
+    }
+
+    fn is_of_session(&self, key: PcmKey) -> bool {
+        let owner = self.pcm.get(key).map(|socket| socket.owner);
+        matches!(owner, Some(PcmOwner::Session(_)))
     }
 
     /// Ends the call of a socket for what its peer did, and closes the socket.
@@ -244,6 +276,42 @@ impl Switch {
         }
     }
 
+    /// Both ends of a call hear that we panicked, whatever else was to be said.
+    pub(super) fn close_after_panic(
+        &mut self,
+        now: Instant,
+        session: Option<SessionKey>,
+        call: Option<CallKey>,
+    ) {
+        let of_session = session.and_then(|session| self.sessions.get(session.0)?.pcm);
+        let of_trunk = call.and_then(|call| self.calls.get(call.0)?.trunk.pcm());
+        for key in [of_session, of_trunk].into_iter().flatten() {
+            self.close_pcm_socket(now, key, INTERNAL_ERROR_CLOSURE, INTERNAL_ERROR);
+        }
+    }
+
+    /// The shard is dead: every socket hears so as far as it takes it, and is dropped.
+    pub(super) fn drop_pcm_sockets(&mut self, now: Instant) {
+        for key in self.pcm.keys() {
+            if let Some(socket) = self.pcm.get_mut(key) {
+                socket.close(now, INTERNAL_ERROR_CLOSURE, INTERNAL_ERROR);
+            }
+            self.forget_pcm_socket(key);
+        }
+    }
+
+    /// The last word to all of them, before their calls end: those that have more to say about an end say it.
+    pub(super) fn stop_pcm_sockets(&mut self, now: Instant, reason: &str) {
+        for key in self.pcm.keys() {
+            if let Some(socket) = self.pcm.get_mut(key) {
+                let cause = Q850Cause::TEMPORARY_FAILURE;
+                socket.tell(News::Ended { cause, reason });
+                socket.close(now, SERVICE_RESTART_CLOSURE, reason);
+            }
+            self.pcm.mark_dirty(key);
+        }
+    }
+
     /// The call is over: the agent behind its trunk hears so.
     pub(super) fn close_pcm_trunk(
         &mut self,
@@ -258,15 +326,25 @@ impl Switch {
         self.close_pcm_socket(now, key, NORMAL_CLOSURE, "");
     }
 
-    /// Tells sessions without a task what was put into their mailboxes.
-    pub(super) fn deliver_told(&mut self, now: Instant) {
-        while let Some(key) = self.told.take() {
+    /// Tells sessions without a task what was put into their mailboxes. A panic in it ends that session's call.
+    pub(super) fn deliver_told(&mut self) {
+        let Some(mut key) = self.told.take() else {
+            return;
+        };
+        let now = Instant::now();
+        loop {
             while let Some(event) = self
                 .sessions
                 .get(key.0)
                 .and_then(|session| session.mailbox.take())
             {
-                self.deliver(now, key, event);
+                self.guarded(now, Timer::Session(key), |switch| {
+                    switch.deliver(now, key, event);
+                });
+            }
+            match self.told.take() {
+                Some(next) => key = next,
+                None => return,
             }
         }
     }
@@ -302,7 +380,11 @@ impl Switch {
                 return;
             }
         };
-        let pcm = self.sessions.get(key.0).and_then(|session| session.pcm);
+        let session = self.sessions.get_mut(key.0);
+        let pcm = session.and_then(|session| {
+            session.answered |= matches!(news, News::Answered);
+            session.pcm
+        });
         if let Some(pcm) = pcm {
             if let Some(socket) = self.pcm.get_mut(pcm) {
                 socket.tell(news);
@@ -314,8 +396,7 @@ impl Switch {
         }
     }
 
-    /// The call of a session is over, and not by its peer: it is hung up on, where the vendor has a way for that, and its socket
-    /// closed.
+    /// The call of a session is over, and not by its peer.
     fn ended_by_us(
         &mut self,
         now: Instant,
@@ -324,15 +405,7 @@ impl Switch {
         cause: Q850Cause,
         reason: &str,
     ) {
-        if let Some(session) = self.sessions.get(key.0)
-            && let Some(vendor_call) = session.vendor_call.clone()
-        {
-            let tenant_id = session.tenant.tenant_id.clone();
-            self.to_control.tell(ToControl::TwilioHangUp {
-                tenant_id,
-                vendor_call,
-            });
-        }
+        self.hang_up_on_vendor(key);
         if let Some(pcm) = pcm {
             self.close_pcm_socket(now, pcm, NORMAL_CLOSURE, reason);
         }
@@ -347,8 +420,25 @@ impl Switch {
         self.remove_session(now, key, hang_up);
     }
 
+    /// Ends the vendor's own call, where it has a way for that. Only one that was answered: of one that was not the vendor is
+    /// left to what its customer wants then (the rest of the TwiML).
+    pub(super) fn hang_up_on_vendor(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key.0) else {
+            return;
+        };
+        let vendor_call = session.vendor_call.take();
+        if let Some(vendor_call) = vendor_call.filter(|_| session.answered) {
+            let tenant_id = session.tenant.tenant_id.clone();
+            self.to_control.tell(ToControl::TwilioHangUp {
+                tenant_id,
+                vendor_call,
+            });
+        }
+    }
+
     /// There is no call, or none any more: the peer reads why.
     pub(super) fn refuse_pcm_session(&mut self, now: Instant, key: SessionKey, refusal: &Refusal) {
+        self.hang_up_on_vendor(key);
         let Some(session) = self.sessions.get_mut(key.0) else {
             return;
         };

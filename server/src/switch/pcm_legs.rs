@@ -313,13 +313,6 @@ impl Switch {
             AgentDialect::Pcm16 => Box::new(RawAgent::new(now, start)),
         })
     }
-
-    /// Drops every socket without a word.
-    pub(super) fn drop_pcm_sockets(&mut self) {
-        for key in self.pcm.keys() {
-            self.forget_pcm_socket(key);
-        }
-    }
 }
 
 /// The agent of a trunk: of a `websocket` trunk, or of a SIP trunk with `inbound_rule = 3`.

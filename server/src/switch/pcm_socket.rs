@@ -22,8 +22,12 @@ const READ_BYTES_PER_TURN_MAX: usize = 32 << 10;
 pub(super) const MESSAGE_LEN_MAX: usize = 64 << 10;
 /// Audio is dropped rather than written while so much waits for a peer that does not read.
 const UNSENT_AUDIO_BYTES_MAX: usize = 16 << 10;
-/// A socket that stays full for so long is closed and counted.
+/// A socket that takes nothing for so long is closed and counted.
 const STALLED_MAX: Duration = Duration::from_secs(5);
+/// What may wait for a peer that reads too slowly (contracts section 4); more, and it counts as stalled at once.
+const UNSENT_BYTES_MAX: usize = 64 << 10;
+/// How often a full socket is tried again. Nobody polls for room: a peer that reads has room at nearly every turn.
+const RETRY_EVERY: Duration = Duration::from_millis(10);
 /// A ping goes out when nothing has been heard for so long; twice as long, and the socket is lost.
 const PING_AFTER: Duration = Duration::from_secs(20);
 /// How long the peer has to answer our close. What it still sends is taken meanwhile: closing on unread bytes resets the connection
@@ -64,6 +68,7 @@ pub(super) struct PcmSocket {
     last_heard: Instant,
     pinged: bool,
     blocked_since: Option<Instant>,
+    retry_at: Option<Instant>,
     /// We have closed; the peer has until then to do so.
     close_by: Option<Instant>,
     /// The stream brings nothing more.
@@ -112,6 +117,7 @@ impl PcmSocket {
             last_heard: now,
             pinged: false,
             blocked_since: None,
+            retry_at: None,
             close_by: None,
             is_read_out: false,
             ended: false,
@@ -159,6 +165,10 @@ impl PcmSocket {
                         Message::Binary(bytes) => {
                             self.dialect.handle_binary(now, bytes, leg);
                         }
+                        // Only the latest ping needs its pong (RFC 6455 section 5.5.3): who does not read gets none.
+                        Message::Ping(_)
+                            if self.stream.waiting_bytes() + out.buffer.len()
+                                > UNSENT_AUDIO_BYTES_MAX => {}
                         Message::Ping(payload) => out.pong(payload),
                         Message::Pong(_) => {}
                         Message::Close { code, .. } => self.closed_by_peer(code),
@@ -192,7 +202,13 @@ impl PcmSocket {
                 budget.0 = 0;
                 self.has_more = false;
             }
-            Ok(Read::More) => self.has_more = true,
+            Ok(Read::More) => {
+                self.has_more = true;
+                // Records without a word in them hold nobody up.
+                if read == 0 {
+                    budget.0 = 0;
+                }
+            }
             // What came before it is read first.
             Ok(Read::End) | Err(_) => self.is_read_out = true,
         }
@@ -272,21 +288,41 @@ impl PcmSocket {
         self.close_by = Some(if self.ended { now } else { now + CLOSE_WITHIN });
     }
 
+    /// Sends what waits once more, and ends the stream behind our Close; for a socket that is about to be dropped.
+    pub(super) fn say_goodbye(&mut self) {
+        self.stream.write(&self.writer.buffer);
+        self.writer.buffer.clear();
+        if self.close_by.is_some() {
+            self.stream.close_notify();
+        }
+        // Whoever takes nothing now is not waited for.
+        let _ = self.stream.flush();
+    }
+
     /// Whether there is something to send.
     pub(super) fn has_unsent(&self) -> bool {
         !self.writer.buffer.is_empty() || self.stream.waiting_bytes() > 0
     }
 
-    /// Sends what waits, as far as the peer takes it: one system call. A peer that has taken nothing for 5 s is stalled.
+    /// Sends what waits, as far as the peer takes it: one system call. A peer that has taken nothing for 5 s is stalled, and one
+    /// for which too much waits.
     pub(super) fn flush(&mut self, now: Instant) -> Result<(), Stalled> {
         if !self.writer.buffer.is_empty() {
             self.stream.write(&self.writer.buffer);
             self.writer.buffer.clear();
         }
         let before = self.stream.waiting_bytes();
+        if before <= UNSENT_BYTES_MAX && self.retry_at.is_some_and(|at| now < at) {
+            return Ok(());
+        }
+        self.retry_at = None;
         match self.stream.flush() {
             Ok(Flush::Done) => self.blocked_since = None,
             Ok(Flush::Blocked) => {
+                self.retry_at = Some(now + RETRY_EVERY);
+                if self.stream.waiting_bytes() > UNSENT_BYTES_MAX {
+                    return Err(Stalled);
+                }
                 if self.stream.waiting_bytes() < before {
                     self.blocked_since = None;
                 }
@@ -310,7 +346,13 @@ impl PcmSocket {
 
     /// The peer does not read: nothing can be told to it.
     pub(super) fn stalled(&self) -> Violation {
-        let reason = format!("nothing was read for {} s", STALLED_MAX.as_secs());
+        let reason = match self.stream.waiting_bytes() > UNSENT_BYTES_MAX {
+            true => format!(
+                "read so slowly that more than {} KiB wait",
+                UNSENT_BYTES_MAX >> 10
+            ),
+            false => format!("nothing was read for {} s", STALLED_MAX.as_secs()),
+        };
         Violation::new(ViolationKind::Stalled, self.dialect.fault(), reason)
     }
 

@@ -298,12 +298,13 @@ impl Switch {
         self.arm_pcm(key);
     }
 
-    /// Drops a socket without a word.
+    /// Drops a socket. What waits to be said is said as far as the peer takes it now.
     pub(super) fn forget_pcm_socket(&mut self, key: PcmKey) {
         let Some(mut socket) = self.pcm.slab.try_remove(key.0) else {
             return;
         };
         count_pcm(&self.metrics, &mut socket);
+        socket.say_goodbye();
         if let Err(error) = self.pcm.set.remove(socket.stream()) {
             warn!(%error, "a socket could not be taken off the poll set");
         }

@@ -86,6 +86,8 @@ pub(super) struct Session {
     pub(super) dials: Option<VendorDialTarget>,
     /// The vendor's own name of its call, where that can be hung up by it.
     pub(super) vendor_call: Option<String>,
+    /// Its call was answered, as far as its peer was told.
+    pub(super) answered: bool,
     alarm: Alarm,
 }
 
@@ -302,6 +304,7 @@ impl Switch {
             media_ms: None,
             dials: None,
             vendor_call: None,
+            answered: false,
             alarm: Alarm::default(),
         });
         self.next_serial += 1;

@@ -16,7 +16,7 @@ use tracing::{error, info};
 use super::calls::HangUp;
 use super::mailbox::SessionEvent;
 use super::media::Way;
-use super::pcm_begin::begin_calls;
+use super::pcm_begin::{AskedCall, begin_calls};
 use super::trunk_media::TrunkInbox;
 use super::{CallKey, DATAGRAM_BYTES_MAX, Switch, SwitchHandle, Timer};
 use crate::call::q850::Q850Cause;
@@ -84,24 +84,28 @@ pub async fn media_loop(
             }
             shards::executor::yield_if_needed().await;
         }
-        let this = switch.clone();
-        let mut switch = switch.0.borrow_mut();
-        switch.to_control.tell_waiting();
+        let asked = switch.0.borrow_mut().turn(&mut inbox);
+        begin_calls(&switch, asked);
+        drop(turn);
+    }
+}
+
+impl Switch {
+    /// What is done at each tick. Gives the calls that were asked for meanwhile.
+    fn turn(&mut self, inbox: &mut TrunkInbox) -> Vec<AskedCall> {
+        self.to_control.tell_waiting();
         #[cfg(debug_assertions)]
         {
-            switch.trap.step_on(Place::Tick, || None);
-            switch.burden.carry();
+            self.trap.step_on(Place::Tick, || None);
+            self.burden.carry();
         }
-        switch.drain_trunk_sockets(&mut inbox);
-        switch.drain_pcm_sockets();
-        switch.fire_timers();
-        switch.deliver_told(Instant::now());
-        switch.flush_pcm_sockets();
-        switch.flush_now();
-        let begins = std::mem::take(&mut switch.begins);
-        drop(switch);
-        begin_calls(&this, begins);
-        drop(turn);
+        self.drain_trunk_sockets(inbox);
+        self.drain_pcm_sockets();
+        self.fire_timers();
+        self.deliver_told();
+        self.flush_pcm_sockets();
+        self.flush_now();
+        std::mem::take(&mut self.asked_calls)
     }
 }
 
@@ -292,6 +296,7 @@ impl Switch {
     }
 
     fn stop(&mut self, now: Instant) {
+        self.stop_pcm_sockets(now, "the gateway stops");
         let calls: Vec<CallKey> = self.calls.iter().map(|(key, _)| CallKey(key)).collect();
         for call in calls {
             let hang_up = HangUp::ours(Q850Cause::TEMPORARY_FAILURE, "the gateway stops");
@@ -301,7 +306,7 @@ impl Switch {
             self.tell(Some(session), SessionEvent::Stop);
             self.close_peer(now, session);
         }
-        self.deliver_told(now);
+        self.deliver_told();
         self.flush_pcm_sockets();
         self.flush_now();
         self.publish_gauges();
