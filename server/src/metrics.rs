@@ -201,6 +201,10 @@ pub struct PcmMetrics {
     pub concealed_received: Gauge,
     /// The same.
     pub concealed_sent: Gauge,
+    /// Of the frames that went on, those that were blended with what would have come in place of what is missing before them.
+    pub crossfaded_received: Gauge,
+    /// The same.
+    pub crossfaded_sent: Gauge,
     /// Frames that were dropped: too much, too late, or to end a delay.
     pub dropped_received: Gauge,
     /// The same.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use codecs::SampleRate;
 use server::bridge::PAYLOAD_LEN_MAX;
-use server::pcm::{Dialect, Encoding, MAX_AHEAD_MS_DEFAULT, PcmConfig, PcmLeg};
+use server::pcm::{Dialect, Encoding, MAX_AHEAD_MS_DEFAULT, PcmConfig, PcmLeg, PcmSource};
 use server::rtp::{RtpTimestamp, SequenceNumber};
 use server::trunk::agent::{AgentStart, RawAgent};
 use server::vendors::twilio::{ACCOUNT_SID_NONE, TwilioCaller, TwilioSession};
@@ -211,6 +211,7 @@ fn leg(now: Instant, encoding: Encoding) -> PcmLeg {
         queue_ms_max: 2_000,
         max_ahead_ms: MAX_AHEAD_MS_DEFAULT,
         continuous: true,
+        source: PcmSource::RealTime,
         barge_in: None,
         first_sequence_number: SequenceNumber(1),
         first_timestamp: RtpTimestamp(0),

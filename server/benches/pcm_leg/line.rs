@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use codecs::SampleRate;
 use server::pcm::{
-    Encoding, FRAME_BYTES_MAX, MAX_AHEAD_MS_DEFAULT, PcmConfig, PcmLeg, PcmStatistics,
+    Encoding, FRAME_BYTES_MAX, MAX_AHEAD_MS_DEFAULT, PcmConfig, PcmLeg, PcmSource, PcmStatistics,
 };
 use server::rtp::{MediaPacket, RtpTimestamp, SequenceNumber, Ssrc};
 
@@ -33,6 +33,7 @@ impl Line {
             max_ahead_ms: MAX_AHEAD_MS_DEFAULT,
             continuous: true,
             // Listened for, and never found.
+            source: PcmSource::RealTime,
             barge_in: Some(Duration::from_secs(3_600)),
             first_sequence_number: SequenceNumber(1),
             first_timestamp: RtpTimestamp(1),

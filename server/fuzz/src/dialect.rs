@@ -9,7 +9,7 @@ use server::bridge::PAYLOAD_LEN_MAX;
 use server::call::q850::Q850Cause;
 use server::pcm::{
     ASKS_MAX, Ask, CLOSE_REASON_LEN_MAX, Dialect, Encoding, FRAME_BYTES_MAX, MAX_AHEAD_MS_DEFAULT,
-    News, PcmConfig, PcmLeg, SocketEnd, Violation, ViolationKind,
+    News, PcmConfig, PcmLeg, PcmSource, SocketEnd, Violation, ViolationKind,
 };
 use server::rtp::{RtpTimestamp, SequenceNumber};
 use server::trunk::agent::AgentStart;
@@ -182,6 +182,7 @@ fn new_leg(now: Instant, encoding: Encoding) -> PcmLeg {
         queue_ms_max: QUEUE_MS_MAX,
         max_ahead_ms: MAX_AHEAD_MS_DEFAULT,
         continuous: true,
+        source: PcmSource::RealTime,
         barge_in: None,
         first_sequence_number: SequenceNumber(1),
         first_timestamp: RtpTimestamp(0),

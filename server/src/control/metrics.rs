@@ -490,7 +490,7 @@ fn render_shards(page: &mut Page, shards: &[ShardSource<'_>]) {
 /// What became of audio on WebSockets, first of what came from them, then of what went to them.
 type PcmFamily = (&'static str, &'static str, fn(&ShardMetrics) -> [u64; 2]);
 
-const PCM_FAMILIES: [PcmFamily; 3] = [
+const PCM_FAMILIES: [PcmFamily; 4] = [
     (
         "pcm_frames_total",
         "20 ms frames of WebSockets of audio that went on whole.",
@@ -510,8 +510,16 @@ const PCM_FAMILIES: [PcmFamily; 3] = [
         },
     ),
     (
+        "pcm_frames_crossfaded_total",
+        "20 ms frames of WebSockets of audio that went on blended with what was made up before them, because something is missing there.",
+        |metrics| {
+            let pcm = &metrics.pcm;
+            [pcm.crossfaded_received.value(), pcm.crossfaded_sent.value()]
+        },
+    ),
+    (
         "pcm_frames_dropped_total",
-        "Times that audio of WebSockets was dropped: too much at once, too late, or to end a delay.",
+        "20 ms frames of WebSockets of audio that were dropped: too much at once, too late, or to end a delay.",
         |metrics| {
             [
                 metrics.pcm.dropped_received.value(),

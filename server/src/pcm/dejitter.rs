@@ -12,7 +12,7 @@ use codecs::plc::Concealer;
 
 use super::clock::FrameClock;
 use super::packet_buffer::{PacketBuffer, Position};
-use super::trim::{DelayWatch, Trim};
+use super::trim::{Cut, DelayWatch, Trim};
 use super::{Encoding, FRAME_MS, FrameKind, PcmConfig, PcmFlow};
 use crate::rtp::{MediaPacket, PayloadType, RtpTimestamp};
 
@@ -154,6 +154,17 @@ impl Dejitter {
         self.flow
     }
 
+    /// The last frame was not sent after all.
+    pub fn count_unsent(&mut self, kind: FrameKind) {
+        let count = match kind {
+            FrameKind::Audio => &mut self.flow.frames,
+            FrameKind::Concealed => &mut self.flow.concealed,
+            FrameKind::Silence => &mut self.flow.silence,
+        };
+        *count = count.saturating_sub(1);
+        self.flow.unsent += 1;
+    }
+
     /// Gives up ticks that can't be caught up with, and what was to be played at them.
     fn skip(&mut self, now: Instant) {
         let given_up = self.clock.skip(now);
@@ -267,7 +278,8 @@ impl Dejitter {
         if let Some(seen) = self.spare.tick() {
             let excess_frames = (seen.least_ms - TARGET_MS) / i64::from(FRAME_MS);
             if excess_frames > 0 && !self.trim.is_active() {
-                self.trim.begin(excess_frames as u32, TRIM_TICKS);
+                self.trim
+                    .begin(excess_frames as u32, TRIM_TICKS, Cut::Anything);
             }
         }
         match kind {
@@ -327,7 +339,10 @@ impl Dejitter {
             self.encoding.encode(&self.pcm, wire);
         }
         match copied == samples || is_after_pause {
-            true => FrameKind::Audio,
+            true => {
+                self.flow.crossfaded += u64::from(!is_untouched);
+                FrameKind::Audio
+            }
             false => FrameKind::Concealed,
         }
     }
@@ -363,7 +378,7 @@ impl Dejitter {
     }
 
     fn count_dropped(&mut self, samples: usize) {
-        self.flow.dropped += 1;
+        self.flow.dropped += samples.div_ceil(self.pcm.len()) as u64;
         let bytes = samples * self.encoding.sample_bytes();
         self.flow.dropped_ms += self.encoding.ms_of_bytes(bytes);
     }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::{Ask, Encoding, FRAME_BYTES_MAX, MAX_AHEAD_MS_DEFAULT, PcmConfig, PcmLeg};
+use super::{Ask, Encoding, FRAME_BYTES_MAX, MAX_AHEAD_MS_DEFAULT, PcmConfig, PcmLeg, PcmSource};
 use crate::bridge::PAYLOAD_LEN_MAX;
 use crate::rtp::{RtpTimestamp, SequenceNumber};
 use crate::websocket::{Message, Reader, Role, Writer};
@@ -61,6 +61,7 @@ pub(crate) fn leg(now: Instant, encoding: Encoding, queue_ms_max: u32) -> PcmLeg
         queue_ms_max,
         max_ahead_ms: MAX_AHEAD_MS_DEFAULT,
         continuous: true,
+        source: PcmSource::RealTime,
         barge_in: None,
         first_sequence_number: SequenceNumber(1),
         first_timestamp: RtpTimestamp(0),

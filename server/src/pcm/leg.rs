@@ -58,6 +58,12 @@ impl PcmLeg {
         self.overflow_ms += self.playout.handle_audio(now, wire);
     }
 
+    /// Somebody listens from now on. An agent ([`PcmSource::Ahead`](super::PcmSource)) is held until then; to others it is the same.
+    pub fn release(&mut self, now: Instant) {
+        self.now = now;
+        self.playout.release(now);
+    }
+
     /// A mark behind all audio so far: [`PcmEvent::Played`] tells when that was played.
     ///
     /// # Errors
@@ -140,6 +146,11 @@ impl PcmLeg {
         let kind = self.dejitter.poll_frame(self.now, frame.get_mut(..len)?)?;
         self.listen(kind);
         Some(FrameOut { len, kind })
+    }
+
+    /// The frame that was polled last was not sent: its peer does not read.
+    pub fn handle_unsent(&mut self, frame: FrameOut) {
+        self.dejitter.count_unsent(frame.kind);
     }
 
     /// What happened.

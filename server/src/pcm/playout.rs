@@ -10,8 +10,8 @@ use codecs::plc::Concealer;
 
 use super::clock::{FRAME, FrameClock};
 use super::queue::AudioQueue;
-use super::trim::{DelayWatch, Seen, Trim};
-use super::{Encoding, FRAME_MS, PcmConfig, PcmFlow};
+use super::trim::{Cut, DelayWatch, Seen, Trim};
+use super::{Encoding, FRAME_MS, PcmConfig, PcmFlow, PcmSource};
 use crate::rtp::{MediaPacket, PayloadType, RtpTimestamp, SequenceNumber, Ssrc};
 
 /// How long the first frame waits, so that those after it may be that late.
@@ -43,6 +43,9 @@ pub(super) struct Playout {
     queue: AudioQueue,
     clock: FrameClock,
     state: State,
+    source: PcmSource,
+    /// Nobody listens yet: what comes waits.
+    is_held: bool,
     concealer: Concealer,
     pcm: Vec<i16>,
     /// Frames in a row that were made up.
@@ -72,6 +75,8 @@ impl Playout {
             queue: AudioQueue::new(encoding, config.queue_ms_max),
             clock: FrameClock::new(Duration::from_millis(config.max_ahead_ms.into())),
             state: State::Idle,
+            source: config.source,
+            is_held: config.source == PcmSource::Ahead,
             concealer: Concealer::new(encoding.sample_rate()),
             pcm: vec![0; encoding.sample_rate().samples(FRAME_MS)],
             concealed: 0,
@@ -100,6 +105,21 @@ impl Playout {
         }
         self.watch.arrived(wire.len());
         self.peak_ms = self.peak_ms.max(self.queue.ms());
+        if !self.is_held {
+            self.fill_up(now);
+        }
+        dropped_ms
+    }
+
+    /// Somebody listens.
+    pub fn release(&mut self, now: Instant) {
+        if std::mem::take(&mut self.is_held) {
+            self.fill_up(now);
+        }
+    }
+
+    /// Before the first frame is played, there should be some more.
+    fn fill_up(&mut self, now: Instant) {
         if self.state == State::Idle && !self.queue.is_empty() {
             self.state = State::Filling { whole: false };
             // Should nothing follow, what came is played all the same.
@@ -111,7 +131,6 @@ impl Playout {
             let latest = self.clock.deadline().unwrap_or(now + PREFILL);
             self.clock.start(latest.min(now + PREFILL));
         }
-        dropped_ms
     }
 
     /// A mark behind all audio so far.
@@ -260,6 +279,7 @@ impl Playout {
         }
         if missing.is_empty() {
             self.flow.frames += 1;
+            self.flow.crossfaded += u64::from(!is_untouched);
         } else {
             self.concealer.conceal(missing);
             self.concealed += 1;
@@ -282,7 +302,11 @@ impl Playout {
         let is_real_time = arrived_ms.abs_diff(STANDING_MS) <= tolerance_ms;
         let excess_frames = (least_ms - PREFILL_MS) / i64::from(FRAME_MS);
         if is_real_time && excess_frames > 0 && !self.trim.is_active() {
-            self.trim.begin(excess_frames as u32, STANDING_TICKS);
+            let cut = match self.source {
+                PcmSource::RealTime => Cut::Anything,
+                PcmSource::Ahead => Cut::Silence,
+            };
+            self.trim.begin(excess_frames as u32, STANDING_TICKS, cut);
         }
     }
 
@@ -307,7 +331,7 @@ impl Playout {
     }
 
     fn count_dropped(&mut self, bytes: usize) {
-        self.flow.dropped += 1;
+        self.flow.dropped += bytes.div_ceil(self.encoding.frame_bytes()) as u64;
         self.flow.dropped_ms += self.encoding.ms_of_bytes(bytes);
     }
 }

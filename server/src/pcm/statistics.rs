@@ -5,14 +5,18 @@
 pub struct PcmFlow {
     /// Frames that went on, whole.
     pub frames: u64,
+    /// Of these, frames that were blended with what would have come in place of what is missing before them.
+    pub crossfaded: u64,
     /// Frames that were made up, or a part of them.
     pub concealed: u64,
     /// Frames of silence: only towards the socket.
     pub silence: u64,
-    /// Times that audio went instead of going on: too much, too late, or to end a delay. Not what was cleared.
+    /// Frames, also parts of one, that went instead of going on: too much, too late, or to end a delay. Not what was cleared.
     pub dropped: u64,
-    /// How much went in them, in ms.
+    /// How much that was, in ms.
     pub dropped_ms: u64,
+    /// Frames that a socket whose peer does not read was not sent: only towards the socket, and in none of the other counts.
+    pub unsent: u64,
 }
 
 /// The account of a [`PcmLeg`](super::PcmLeg).

@@ -97,8 +97,17 @@ impl DelayWatch {
     }
 }
 
+/// What may go to end a delay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Quiet frames first, then any.
+    Anything,
+    /// Quiet frames.
+    Silence,
+}
+
 /// Frames that are to go within some ticks: in the first half of them only quiet ones, in the second the rest, spread
-/// evenly.
+/// evenly. Or in all of them only quiet ones.
 #[derive(Debug, Default)]
 pub(super) struct Trim {
     left: u32,
@@ -112,11 +121,14 @@ pub(super) struct Trim {
 }
 
 impl Trim {
-    pub fn begin(&mut self, frames: u32, ticks: u32) {
+    pub fn begin(&mut self, frames: u32, ticks: u32, cut: Cut) {
         *self = Self {
             left: frames,
             ticks_left: ticks,
-            half: ticks / 2,
+            half: match cut {
+                Cut::Anything => ticks / 2,
+                Cut::Silence => 0,
+            },
             ..Self::default()
         };
     }
@@ -192,7 +204,7 @@ mod tests {
         let (quiet, loud) = ([20; 160], [8_000; 160]);
         let mut trim = Trim::default();
         assert!(!trim.takes(&quiet));
-        trim.begin(10, 20);
+        trim.begin(10, 20, Cut::Anything);
         let mut taken = Vec::new();
         for tick in 0..20 {
             trim.tick();
@@ -205,5 +217,27 @@ mod tests {
         }
         assert_eq!(taken, [3, 3, 3, 3, 3, 10, 12, 14, 16, 18]);
         assert!(!trim.is_active());
+    }
+
+    #[test]
+    fn where_only_silence_may_go_speech_stays() {
+        let (quiet, loud) = ([20; 160], [8_000; 160]);
+        let mut trim = Trim::default();
+        trim.begin(10, 20, Cut::Silence);
+        let mut taken = 0;
+        for _ in 0..20 {
+            trim.tick();
+            taken += u32::from(trim.takes(&loud)) + u32::from(trim.takes(&quiet));
+        }
+        assert_eq!(
+            taken, 10,
+            "one quiet frame at each tick, until there are enough"
+        );
+        trim.begin(10, 20, Cut::Silence);
+        for _ in 0..=20 {
+            trim.tick();
+            assert!(!trim.takes(&loud));
+        }
+        assert!(!trim.is_active(), "it gives up");
     }
 }

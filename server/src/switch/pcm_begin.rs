@@ -38,7 +38,7 @@ pub(super) fn begin_calls(switch: &SwitchHandle, asked: Vec<AskedCall>) {
 }
 
 impl SwitchHandle {
-    async fn begin_pcm_call(&self, call: AskedCall) {
+    pub(super) async fn begin_pcm_call(&self, call: AskedCall) {
         let (key, serial) = (call.session, call.serial);
         if !self.is_session(key, serial) {
             return;

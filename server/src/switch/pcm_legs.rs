@@ -18,7 +18,7 @@ use crate::call::rings::VendorDialTarget;
 use crate::config::{AgentConfig, AgentDialect, TenantConfig, TrunkKind, VapiAudioFormat};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::id::CallSid;
-use crate::pcm::{Dialect, Encoding, MAX_AHEAD_MS_DEFAULT, PcmConfig, PcmLeg};
+use crate::pcm::{Dialect, Encoding, MAX_AHEAD_MS_DEFAULT, PcmConfig, PcmLeg, PcmSource};
 use crate::rtp::{RtpTimestamp, SequenceNumber};
 use crate::trunk::agent::{AgentStart, RawAgent};
 use crate::vendors::twilio::{TwilioCaller, TwilioSession};
@@ -48,6 +48,7 @@ fn of_agent(agent: &AgentConfig) -> PcmConfig {
     };
     PcmConfig {
         continuous: true,
+        source: PcmSource::Ahead,
         barge_in: agent.barge_in,
         ..config(encoding, agent.queue_ms_max)
     }
@@ -60,6 +61,7 @@ fn config(encoding: Encoding, queue_ms_max: u32) -> PcmConfig {
         queue_ms_max,
         max_ahead_ms: MAX_AHEAD_MS_DEFAULT,
         continuous: false,
+        source: PcmSource::RealTime,
         barge_in: None,
         first_sequence_number: SequenceNumber(u16::from_be_bytes([s0, s1])),
         first_timestamp: RtpTimestamp(u32::from_be_bytes(timestamp)),
@@ -213,6 +215,7 @@ impl Switch {
                 // An assistant listens all the time.
                 let config = PcmConfig {
                     continuous: true,
+                    source: PcmSource::Ahead,
                     ..config
                 };
                 (Box::new(session), config)

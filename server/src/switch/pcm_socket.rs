@@ -18,8 +18,6 @@ use crate::websocket::{Message, Reader, Writer};
 
 /// What is read of one socket per tick: 32 KiB are a second of what the fattest dialect sends.
 const READ_BYTES_PER_TURN_MAX: usize = 32 << 10;
-/// The longest message that a peer may send; beyond it the socket is closed with 1009 (contracts section 4).
-pub(super) const MESSAGE_LEN_MAX: usize = 64 << 10;
 /// Audio is dropped rather than written while so much waits for a peer that does not read.
 const UNSENT_AUDIO_BYTES_MAX: usize = 16 << 10;
 /// A socket that takes nothing for so long is closed and counted.
@@ -77,8 +75,6 @@ pub(super) struct PcmSocket {
     ended: bool,
     /// To be forgotten.
     gone: bool,
-    /// 20 ms frames that a peer that does not read was not sent.
-    pub(super) frames_unsent: u64,
     /// Its place within the connection limits, given back with the socket.
     _place: Option<Box<dyn Any>>,
 }
@@ -122,7 +118,6 @@ impl PcmSocket {
             is_read_out: false,
             ended: false,
             gone: false,
-            frames_unsent: 0,
             _place: place,
         }
     }
@@ -268,7 +263,7 @@ impl PcmSocket {
         while let Some(out) = leg.poll_frame(frame) {
             let unsent = self.stream.waiting_bytes() + self.writer.buffer.len();
             if unsent > UNSENT_AUDIO_BYTES_MAX {
-                self.frames_unsent += 1;
+                leg.handle_unsent(out);
                 continue;
             }
             let bytes = frame.get(..out.len).unwrap_or_default();

@@ -12,12 +12,18 @@ use slab::Slab;
 use tracing::{debug, warn};
 
 use super::media_path::PathEnd;
-use super::pcm_socket::{MESSAGE_LEN_MAX, PcmKey, PcmOwner, PcmSocket, ReadBudget, Step};
+use super::pcm_socket::{PcmKey, PcmOwner, PcmSocket, ReadBudget, Step};
 use super::{Switch, Timer, entropy};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::metrics::{DropReason, ShardMetrics};
 use crate::pcm::{Dialect, FRAME_BYTES_MAX, PcmLeg, PcmStatistics};
 use crate::websocket::{Reader, Role, Writer};
+
+/// The longest message of a peer that dialled us; beyond it the socket is closed with 1009 (contracts section 4).
+const CALLER_MESSAGE_LEN_MAX: usize = 64 << 10;
+/// The same of one that we dialled: an agent may send a whole utterance in one message (20 s at 24 kHz), and Vapi tells the whole
+/// talk so far again after each turn.
+const DIALLED_MESSAGE_LEN_MAX: usize = 1 << 20;
 
 /// The sockets, and what of them wants the next turn.
 pub(super) struct PcmSockets {
@@ -116,7 +122,11 @@ impl Switch {
             Refusal::new(RefusalCode::Internal, Fault::Us, message)
         };
         let (stream, head) = TickStream::new(live).map_err(lost)?;
-        let mut reader = Reader::new(role, MESSAGE_LEN_MAX);
+        let message_len_max = match role {
+            Role::Server => CALLER_MESSAGE_LEN_MAX,
+            Role::Client => DIALLED_MESSAGE_LEN_MAX,
+        };
+        let mut reader = Reader::new(role, message_len_max);
         reader.buffer().extend_from_slice(&head);
         let writer = match role {
             Role::Server => Writer::server(),
@@ -204,34 +214,36 @@ impl Switch {
 
     /// Moves audio on: of the socket into its call's bridge, of the bridge onto the socket.
     pub(super) fn pump_pcm(&mut self, now: Instant, key: PcmKey) {
-        if let Some((call, leg_id)) = self.call_of_pcm(key) {
-            let mut moved = false;
-            let bridge = self.calls.get_mut(call.0);
-            let bridge = bridge.and_then(|call| call.bridge.as_mut());
-            let leg = self
-                .pcm
-                .slab
-                .get_mut(key.0)
-                .and_then(|socket| socket.leg.as_mut());
-            match (bridge, leg) {
-                (Some(bridge), Some(leg)) => {
-                    while let Some(packet) = leg.poll_packet(&mut self.buffers.payload) {
-                        bridge.handle_packet(leg_id, now, &packet);
-                        moved = true;
-                    }
+        let of_call = self.call_of_pcm(key);
+        let bridge = of_call.and_then(|(call, leg_id)| {
+            let bridge = self.calls.get_mut(call.0)?.bridge.as_mut();
+            Some((call, leg_id, bridge?))
+        });
+        let leg = self
+            .pcm
+            .slab
+            .get_mut(key.0)
+            .and_then(|socket| socket.leg.as_mut());
+        match (bridge, leg) {
+            (Some((call, leg_id, bridge)), Some(leg)) => {
+                leg.release(now);
+                let mut moved = false;
+                while let Some(packet) = leg.poll_packet(&mut self.buffers.payload) {
+                    bridge.handle_packet(leg_id, now, &packet);
+                    moved = true;
                 }
-                // Nobody hears it yet.
-                (None, Some(leg)) => {
-                    while leg.poll_packet(&mut self.buffers.payload).is_some() {
-                        self.metrics.dropped(DropReason::NotAnswered);
-                    }
+                if moved {
+                    self.pump(now, call);
+                    self.arm_call(call);
                 }
-                _ => {}
             }
-            if moved {
-                self.pump(now, call);
-                self.arm_call(call);
+            // Nobody hears it yet: what a caller says is over, what an agent says waits.
+            (None, Some(leg)) => {
+                while leg.poll_packet(&mut self.buffers.payload).is_some() {
+                    self.metrics.dropped(DropReason::NotAnswered);
+                }
             }
+            _ => {}
         }
         self.send_pcm(now, key);
     }
@@ -349,7 +361,12 @@ pub(super) fn count_pcm(metrics: &ShardMetrics, socket: &mut PcmSocket) {
         .dropped_received
         .add(growth(|of| of.from_socket.dropped));
     metrics.dropped_sent.add(growth(|of| of.to_socket.dropped));
+    metrics
+        .crossfaded_received
+        .add(growth(|of| of.from_socket.crossfaded));
+    metrics
+        .crossfaded_sent
+        .add(growth(|of| of.to_socket.crossfaded));
+    metrics.unsent.add(growth(|of| of.to_socket.unsent));
     metrics.barge_ins.add(growth(|of| of.barge_ins));
-    let unsent = std::mem::take(&mut socket.frames_unsent);
-    metrics.unsent.add(unsent);
 }

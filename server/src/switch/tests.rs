@@ -149,14 +149,10 @@ impl Shard {
         switch.calls[key.0].trunk.advertised_rtp().unwrap()
     }
 
-    fn turn(&self) {
+    /// Gives the calls that were asked for in it.
+    fn turn(&self) -> Vec<AskedCall> {
         let mut switch = self.handle.0.borrow_mut();
-        switch.to_control.tell_waiting();
-        switch.drain_trunk_sockets(&mut trunk_media::TrunkInbox::default());
-        switch.drain_pcm_sockets();
-        switch.fire_timers();
-        switch.deliver_told(Instant::now());
-        switch.flush_pcm_sockets();
+        switch.turn(&mut trunk_media::TrunkInbox::default())
     }
 
     /// Turns until the far end has heard `count` RTP packets: payload type, payload and sequence number of each.

@@ -92,7 +92,7 @@ pub async fn media_loop(
 
 impl Switch {
     /// What is done at each tick. Gives the calls that were asked for meanwhile.
-    fn turn(&mut self, inbox: &mut TrunkInbox) -> Vec<AskedCall> {
+    pub(super) fn turn(&mut self, inbox: &mut TrunkInbox) -> Vec<AskedCall> {
         self.to_control.tell_waiting();
         #[cfg(debug_assertions)]
         {
@@ -295,7 +295,7 @@ impl Switch {
         }
     }
 
-    fn stop(&mut self, now: Instant) {
+    pub(super) fn stop(&mut self, now: Instant) {
         self.stop_pcm_sockets(now, "the gateway stops");
         let calls: Vec<CallKey> = self.calls.iter().map(|(key, _)| CallKey(key)).collect();
         for call in calls {

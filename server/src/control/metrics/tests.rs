@@ -53,6 +53,7 @@ const FAMILIES: &[&str] = &[
     "packets_dropped_total counter",
     "pcm_frames_total counter",
     "pcm_frames_concealed_total counter",
+    "pcm_frames_crossfaded_total counter",
     "pcm_frames_dropped_total counter",
     "pcm_violations_total counter",
     "connections_refused_total counter",

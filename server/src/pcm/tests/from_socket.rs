@@ -211,6 +211,47 @@ fn quiet_frames_go_first_when_a_delay_is_taken_out() {
 }
 
 #[test]
+fn an_agent_that_is_ahead_loses_no_word() {
+    let mut harness = Harness::new(PcmConfig {
+        source: PcmSource::Ahead,
+        ..config(Encoding::Mulaw)
+    });
+    // A second at once, then live.
+    let sent_at: Vec<u64> = (0..400)
+        .map(|n: u64| 7 + 20 * n.saturating_sub(50))
+        .collect();
+    play(&mut harness, &sent_at, 8_007, |n| loud(Encoding::Mulaw, n));
+    let heard: Vec<_> = harness.packets.iter().map(|p| p.payload.clone()).collect();
+    let said: Vec<_> = (0..400)
+        .map(|n| turned(Encoding::Mulaw, &loud(Encoding::Mulaw, n)))
+        .collect();
+    assert_eq!(heard, said[..heard.len()]);
+    assert_eq!(harness.statistics().from_socket.dropped, 0);
+}
+
+#[test]
+fn what_an_agent_says_before_the_call_stands_waits_for_it() {
+    let mut harness = Harness::before_the_call(PcmConfig {
+        source: PcmSource::Ahead,
+        continuous: false,
+        ..config(Encoding::Mulaw)
+    });
+    let sent_at = real_time(100);
+    play(&mut harness, &sent_at, 1_007, |n| loud(Encoding::Mulaw, n));
+    assert_eq!(harness.packets, []);
+    assert_eq!(harness.leg.poll_timeout(), None, "nothing is due");
+    harness.leg.release(harness.now());
+    harness.pass(3_000);
+    let heard: Vec<_> = harness.packets.iter().map(|p| p.payload.clone()).collect();
+    let said: Vec<_> = (0..50)
+        .map(|n| turned(Encoding::Mulaw, &loud(Encoding::Mulaw, n)))
+        .collect();
+    assert_eq!(heard[..50], said);
+    assert_eq!(harness.packets[0].at_ms, 1_007 + 20);
+    assert!(harness.packets[0].marker && !harness.packets[1].marker);
+}
+
+#[test]
 fn clocks_that_drift_cost_a_frame_now_and_then() {
     // 200 ppm over ten minutes are 120 ms, or six frames.
     for drift_ppm in [200_i64, -200] {

@@ -30,6 +30,7 @@ fn config(encoding: Encoding) -> PcmConfig {
         queue_ms_max: 60_000,
         max_ahead_ms: MAX_AHEAD_MS_DEFAULT,
         continuous: true,
+        source: PcmSource::RealTime,
         barge_in: None,
         first_sequence_number: SequenceNumber(FIRST_SEQUENCE),
         first_timestamp: RtpTimestamp(FIRST_TIMESTAMP),
@@ -65,7 +66,14 @@ struct Harness {
 }
 
 impl Harness {
+    /// Of a call that stands.
     fn new(config: PcmConfig) -> Self {
+        let mut harness = Self::before_the_call(config);
+        harness.leg.release(harness.start);
+        harness
+    }
+
+    fn before_the_call(config: PcmConfig) -> Self {
         let start = Instant::now();
         Self {
             leg: PcmLeg::new(config, start),

@@ -139,11 +139,40 @@ fn a_lost_packet_is_made_up_in_its_place() {
     arrivals.remove(50);
     play(&mut harness, &arrivals, 2_130);
     let flow = harness.statistics().to_socket;
-    assert_eq!((flow.concealed, flow.dropped), (1, 0));
+    assert_eq!((flow.concealed, flow.crossfaded, flow.dropped), (1, 1, 0));
     let sounding: Vec<_> = harness.sounding().collect();
     assert_eq!(sounding[50].kind, FrameKind::Concealed);
     assert_eq!(sounding[52].wire, loud(MULAW, 52), "51 is cross-faded");
     assert_eq!(sounding[49].wire, loud(MULAW, 49));
+}
+
+#[test]
+fn every_frame_that_is_not_what_was_said_is_counted() {
+    let mut harness = Harness::new(config(MULAW));
+    let mut arrivals = real_time(400);
+    // Single losses, a hole longer than is made up, one packet far too late.
+    arrivals[320].at_ms += 130;
+    for lost in [300, 250, 201, 100].into_iter().chain(150..160) {
+        arrivals.retain(|arrival| arrival.index != lost);
+    }
+    play(&mut harness, &arrivals, 8_100);
+    let said: std::collections::HashSet<_> = (0..400).map(|n| loud(MULAW, n)).collect();
+    let sounding = harness.sounding();
+    let foreign = sounding.filter(|frame| !said.contains(&frame.wire)).count();
+    let flow = harness.statistics().to_socket;
+    assert_eq!(foreign as u64, flow.concealed + flow.crossfaded);
+    assert_eq!((flow.concealed, flow.crossfaded), (4 + 5 + 1, 4 + 1));
+}
+
+#[test]
+fn a_frame_that_was_not_sent_is_none_that_went_on() {
+    let mut harness = Harness::new(config(MULAW));
+    play(&mut harness, &real_time(10), 150);
+    let before = harness.statistics().to_socket;
+    let kind = FrameKind::Audio;
+    harness.leg.handle_unsent(FrameOut { len: 160, kind });
+    let after = harness.statistics().to_socket;
+    assert_eq!((after.frames, after.unsent), (before.frames - 1, 1));
 }
 
 #[test]

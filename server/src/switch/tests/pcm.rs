@@ -217,6 +217,106 @@ fn an_agent_that_closes_or_breaks_the_rules_ends_its_call() {
 }
 
 #[test]
+fn an_agent_that_says_goodbye_and_closes_at_once_reads_our_close() {
+    let mut shard = Shard::new(64);
+    let (_, mut bot, stream_sid) = taken(&mut shard);
+    // A broken rule and the end of its stream, in one segment.
+    let broken = json!({"event": "nonsense", "streamSid": stream_sid}).to_string();
+    bot.writer
+        .text(|out| out.extend_from_slice(broken.as_bytes()));
+    bot.writer.close(1000, "");
+    bot.socket.write_all(&bot.writer.buffer).unwrap();
+    shard.said_to_the_end();
+    until(&shard, &mut bot, |bot, _| bot.closed.is_some());
+    assert_eq!(bot.closed, Some(4400), "and not a bare end of the stream");
+}
+
+#[test]
+fn a_bot_that_pings_and_does_not_read_costs_no_memory() {
+    let mut shard = Shard::new(64);
+    let (_, mut bot, _) = taken(&mut shard);
+    for _ in 0..64 {
+        bot.writer.ping(&[0x70; 125]);
+    }
+    bot.socket.set_nonblocking(true).unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(500) {
+        let _full = bot.socket.write(&bot.writer.buffer);
+        shard.turn();
+        let switch = shard.handle.0.borrow();
+        let key = switch.pcm.keys()[0];
+        let unsent = switch.pcm.get(key).unwrap().stream().waiting_bytes();
+        assert!(unsent <= 20 << 10, "{unsent} bytes wait");
+    }
+}
+
+#[test]
+fn when_the_gateway_stops_an_agent_hears_stop_and_reads_why() {
+    let mut shard = Shard::new(64);
+    let (_, mut bot, _) = taken(&mut shard);
+    let mut switch = shard.handle.0.borrow_mut();
+    switch.stop(Instant::now());
+    drop(switch);
+    let mut stopped = false;
+    until(&shard, &mut bot, |bot, heard| {
+        stopped |= heard.iter().any(|message| message["event"] == "stop");
+        bot.closed.is_some()
+    });
+    assert!(stopped);
+    assert_eq!(bot.closed, Some(1012));
+    let (_, record) = shard.said_to_the_end();
+    assert_eq!(record.fault, Some(Fault::Us));
+}
+
+#[test]
+fn a_panic_ends_a_call_with_1011() {
+    let mut shard = Shard::new(64);
+    let (call_sid, mut bot, _) = taken(&mut shard);
+    let mut switch = shard.handle.0.borrow_mut();
+    let key = switch.calls_by_sid[&call_sid];
+    switch.guarded(Instant::now(), Timer::Call(key), |_| panic!("in a test"));
+    drop(switch);
+    until(&shard, &mut bot, |bot, _| bot.closed.is_some());
+    assert_eq!(bot.closed, Some(1011));
+    let (_, record) = shard.said_to_the_end();
+    assert_eq!(record.fault, Some(Fault::Us));
+    assert_eq!(shard.handle.0.borrow().sessions.len(), 0);
+}
+
+#[test]
+fn a_call_is_not_made_on_a_session_that_came_after_the_one_that_asked() {
+    let mut shard = Shard::new(64);
+    let mut switch = shard.handle.0.borrow_mut();
+    let tenant = Arc::clone(&switch.settings.config.tenants[&"acme".parse().unwrap()]);
+    let open = |switch: &mut Switch| {
+        let key = switch.insert_session(Arc::clone(&tenant), "twilio", |_| Rc::default());
+        (key, switch.sessions[key.0].serial)
+    };
+    let (session, serial) = open(&mut switch);
+    switch.remove_session(Instant::now(), session, calls::HangUp::caller("it left"));
+    assert_eq!(open(&mut switch).0, session, "the key is used again");
+    drop(switch);
+    let begin = crate::pcm::Begin {
+        vendor_call: None,
+        to: Some("+15550100".to_owned()),
+        call_from: String::new(),
+        client_id: String::new(),
+        trunk_id: None,
+        token: None,
+        encoding: crate::pcm::Encoding::Mulaw,
+        listen_only: false,
+    };
+    let asked = AskedCall {
+        session,
+        serial,
+        begin,
+    };
+    futures_lite::future::block_on(shard.handle.begin_pcm_call(asked));
+    assert_eq!(shard.said(), []);
+    assert!(shard.handle.0.borrow().calls.is_empty());
+}
+
+#[test]
 fn an_agent_that_is_not_reached_ends_the_call_with_its_reason() {
     let mut shard = Shard::new(64);
     let call_sid = shard.incoming(1, IncomingTarget::Agent(agent()));
