@@ -17,6 +17,15 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallNumber(pub u32);
 
+/// How far apart neighbours begin in their speech. In both speeches no two of eight in a row are then within 300 ms of each other,
+/// the longest delay, however they follow each other (1 to 50 a second).
+const FIRST_FRAME_STEP: u64 = 212;
+
+/// The frame of its speech that a call begins with, both ways. Each call has its own, so that one that hears another is found.
+pub fn first_frame(number: CallNumber) -> u64 {
+    u64::from(number.0) * FIRST_FRAME_STEP
+}
+
 /// What both ends of a call know of each other.
 #[derive(Clone)]
 pub struct CallClocks {

@@ -35,7 +35,7 @@ pub(super) trait Parties: 'static {
     type Call;
 
     /// Of a new call. One and the same at both ends when the far end sends back what it hears.
-    fn clocks(&self) -> CallClocks;
+    fn clocks(&self, number: CallNumber) -> CallClocks;
 
     /// Makes a call, up to its answer. Its frames are sent at `phase` of [`PHASES`].
     async fn place(
@@ -236,7 +236,7 @@ impl<P: Parties> Calls<P> {
             at_vendor: None,
             at_trunk: None,
         };
-        let clocks = self.parties.clocks();
+        let clocks = self.parties.clocks(number);
         let unanswered = Unanswered(&self.counters);
         let placed = match self.parties.place(number, phase, &clocks).await {
             Ok(placed) => {
@@ -476,7 +476,7 @@ mod tests {
     impl Parties for Unlucky {
         type Call = ();
 
-        fn clocks(&self) -> CallClocks {
+        fn clocks(&self, _: CallNumber) -> CallClocks {
             CallClocks {
                 vendor: Arc::new(FrameClock::default()),
                 trunk: Arc::new(FrameClock::default()),

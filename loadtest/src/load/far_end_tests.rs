@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::LocalSet;
 
 use super::agent_answerer::{AgentAnswerer, AgentConfig, AgentDialect};
-use super::call::{CallClocks, CallNumber};
+use super::call::{CallClocks, CallNumber, first_frame};
 use super::frames::FrameCounts;
 use super::http_service::ServiceTls;
 use super::media::{
@@ -70,9 +70,10 @@ impl Certificate {
 }
 
 fn clocks() -> CallClocks {
+    let clock = || Arc::new(FrameClock::beginning_with(first_frame(NUMBER)));
     CallClocks {
-        vendor: Arc::new(FrameClock::default()),
-        trunk: Arc::new(FrameClock::default()),
+        vendor: clock(),
+        trunk: clock(),
     }
 }
 
@@ -92,8 +93,8 @@ fn run<T>(work: impl Future<Output = T>) -> T {
 }
 
 #[track_caller]
-fn assert_heard(heard: &LegRecord, said: &EncodedSpeech) {
-    let counts = FrameCounts::of(heard, said);
+fn assert_heard(heard: &LegRecord, said: &LegRecord, speech: &EncodedSpeech) {
+    let counts = FrameCounts::of(heard, said, speech);
     assert!(counts.equal > 20 && counts.are_all_equal(), "{counts:?}");
 }
 
@@ -133,8 +134,9 @@ fn twilio_calls_an_agent_that_was_made_for_it() {
         let (at_vendor, failure) = call.hang_up().await;
         assert_eq!(failure, None);
         let at_agent = agent.record_of(NUMBER, END_WITHIN).await.unwrap();
-        assert_heard(&at_vendor.unwrap(), &bravo);
-        assert_heard(&at_agent, &alpha);
+        let at_vendor = at_vendor.unwrap();
+        assert_heard(&at_vendor, &at_agent, &bravo);
+        assert_heard(&at_agent, &at_vendor, &alpha);
 
         // Nobody expects it: the agent closes.
         let failure = caller.place(CallNumber(7), 0, &clocks).await.err().unwrap();
@@ -179,8 +181,9 @@ fn a_carrier_calls_a_carrier() {
         let (at_caller, failure) = call.hang_up(true).await;
         assert_eq!(failure, None);
         let at_answerer = answerer.record_of(NUMBER, END_WITHIN).await.unwrap();
-        assert_heard(&at_caller.unwrap(), &alpha);
-        assert_heard(&at_answerer, &bravo);
+        let at_caller = at_caller.unwrap();
+        assert_heard(&at_caller, &at_answerer, &alpha);
+        assert_heard(&at_answerer, &at_caller, &bravo);
 
         let failure = caller.place(CallNumber(7), 0, &clocks).await.err().unwrap();
         assert_eq!(
@@ -282,8 +285,8 @@ fn a_call_that_was_made_at_vapi_is_behind_its_url() {
         tokio::time::sleep(TALK).await;
         let at_gateway = leg.close_later().await.unwrap();
         let at_vapi = service.record_of(NUMBER, END_WITHIN).await.unwrap();
-        assert_heard(&at_gateway, &alpha);
-        assert_heard(&at_vapi, &bravo);
+        assert_heard(&at_gateway, &at_vapi, &alpha);
+        assert_heard(&at_vapi, &at_gateway, &bravo);
         // `status-update` there, `end-call` here.
         assert_eq!((at_gateway.other_messages, at_vapi.other_messages), (1, 1));
 

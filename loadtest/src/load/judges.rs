@@ -263,13 +263,22 @@ fn judge_call(work: &Work, standard: &Standard) -> CallVerdict {
         },
     };
     let frames = standard.is_frame_exact.then(|| {
-        let of = |heard: Option<&LegRecord>, said: &EncodedSpeech| {
-            heard.map_or_else(FrameCounts::default, |heard| FrameCounts::of(heard, said))
+        let of = |heard: Option<&LegRecord>, said: Option<&LegRecord>, speech: &EncodedSpeech| {
+            let both = heard.zip(said);
+            both.map_or_else(FrameCounts::default, |(heard, said)| {
+                FrameCounts::of(heard, said, speech)
+            })
         };
-        let said_by_trunk = standard.said_by_trunk.as_ref();
-        BothWays {
-            a_to_b: of(at_trunk, &standard.said_by_vendor),
-            b_to_a: of(at_vendor, said_by_trunk.unwrap_or(&standard.said_by_vendor)),
+        let (by_vendor, by_trunk) = (&standard.said_by_vendor, &standard.said_by_trunk);
+        match by_trunk {
+            Some(by_trunk) => BothWays {
+                a_to_b: of(at_trunk, at_vendor, by_vendor),
+                b_to_a: of(at_vendor, at_trunk, by_trunk),
+            },
+            None => BothWays {
+                a_to_b: FrameCounts::default(),
+                b_to_a: of(at_vendor, at_vendor, by_vendor),
+            },
         }
     });
     CallVerdict {
@@ -297,8 +306,11 @@ fn judge_direction(
         .recording(codec)
         .map_err(|error| error.to_string())?;
     let first_due_at = said.first_due_at.ok_or("nothing was said")?;
-    // A frame is due when its last sample has been spoken. One that was sent late, be it the first, moves no other.
-    let spoken_at_ms = recording.at_ms(first_due_at) - f64::from(PACKET_MS);
+    // A frame is due when its last sample has been spoken. One that was sent late, be it the first, moves no other. What is heard
+    // of another call, which began elsewhere in the same speech, is too old or was not spoken yet.
+    let frames_before = said.first_frame % speech.frames().max(1) as u64;
+    let spoken_at_ms =
+        recording.at_ms(first_due_at) - f64::from(PACKET_MS) * (frames_before + 1) as f64;
     let question = Question::new(standard.bar)
         .looped()
         .spoken_at_ms(spoken_at_ms);
@@ -316,7 +328,58 @@ fn judge_direction(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use std::time::Instant;
+
     use super::*;
+    use crate::load::call::first_frame;
+    use crate::media::ReceivedPacket;
+
+    /// A call in which each side hears what the other one of call `heard` says, 65 ms after it was due.
+    fn call(standard: &Standard, number: u32, heard: u32) -> CallVerdict {
+        let begin = Instant::now();
+        let leg = |heard_speech: &EncodedSpeech| LegRecord {
+            first_frame: first_frame(CallNumber(number)),
+            first_due_at: Some(begin),
+            packets: (0..300)
+                .map(|frame| ReceivedPacket {
+                    arrival: begin + Duration::from_millis(65 + 20 * frame),
+                    ssrc: 1,
+                    sequence_number: frame as u16,
+                    timestamp: heard_speech.codec().packet_samples() as u32 * frame as u32,
+                    payload_type: 0,
+                    marker: false,
+                    payload: heard_speech
+                        .payload(first_frame(CallNumber(heard)) + frame)
+                        .to_vec(),
+                })
+                .collect(),
+            ..LegRecord::default()
+        };
+        let work = Work {
+            number: CallNumber(number),
+            at_vendor: Some(leg(standard.said_by_trunk.as_ref().unwrap())),
+            at_trunk: Some(leg(&standard.said_by_vendor)),
+        };
+        judge_call(&work, standard)
+    }
+
+    #[test]
+    fn a_call_that_hears_its_neighbour_does_not_pass() {
+        for scenario in [Scenario::TwilioAi, Scenario::BrowserSipOpus] {
+            let standard = Standard::of(scenario).unwrap();
+            let own = call(&standard, 21, 21);
+            assert!(own.passed(&standard), "{own:?}");
+            let neighbours = call(&standard, 21, 22);
+            assert!(!neighbours.passed(&standard), "{neighbours:?}");
+            for (verdict, all) in [(own, true), (neighbours, false)] {
+                let frames = verdict.frames.map(|frames| frames.a_to_b);
+                assert_eq!(frames.is_some(), standard.is_frame_exact);
+                assert!(frames.is_none_or(
+                    |frames| (frames.equal > 280) == all && frames.are_all_equal() == all
+                ));
+            }
+        }
+    }
 
     #[test]
     fn a_call_that_finds_no_place_is_counted_and_does_not_pass() {

@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 
 use super::agent_answerer::{AgentAnswerer, AgentConfig};
 use super::browser::{BrowserCall, BrowserCaller};
-use super::call::{CallClocks, CallFailure, CallNumber, StageTimes};
+use super::call::{self, CallClocks, CallFailure, CallNumber, StageTimes};
 use super::drive::{self, Ended, NotPlaced, Parties, Placed};
 use super::judges::Standard;
 use super::media::{EncodedSpeech, FrameClock, LegRecord, MediaThreads};
@@ -250,11 +250,12 @@ impl FarEndOf {
 impl Parties for CallParties {
     type Call = UpCall;
 
-    fn clocks(&self) -> CallClocks {
-        let vendor = Arc::new(FrameClock::default());
+    fn clocks(&self, number: CallNumber) -> CallClocks {
+        let clock = || Arc::new(FrameClock::beginning_with(call::first_frame(number)));
+        let vendor = clock();
         CallClocks {
             trunk: match &self.answerer {
-                Some(_) => Arc::new(FrameClock::default()),
+                Some(_) => clock(),
                 // What the echo sends is what the caller sent.
                 None => Arc::clone(&vendor),
             },

@@ -28,6 +28,9 @@ pub struct Report {
     /// Frame by frame, where sound is passed on untouched.
     #[serde(default)]
     pub frames: Option<FrameReport>,
+    /// Messages with sound that were not of 20 ms, of all calls. None: there are no WebSockets of sound.
+    #[serde(default)]
+    pub odd_sized: Option<u64>,
     /// What a relay did to the media of the vendor's side on purpose.
     #[serde(default)]
     pub impairment: Option<String>,

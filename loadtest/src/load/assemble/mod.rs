@@ -85,6 +85,7 @@ pub fn report(plan: &RunPlan, found: &Found) -> Report {
         }),
         audio_ok: passed(found),
         audio_judged: found.verdicts.len() as u64,
+        odd_sized: plan.scenario.has_streams().then(|| odd_sized(found)),
         impairment: plan.impairment.as_ref().map(ToString::to_string),
         setup_ms: quantiles(setup_totals_ms(found)),
         mos: mos(found),
@@ -156,6 +157,14 @@ fn frames(found: &Found) -> Option<FrameReport> {
         gateway_concealed: told.map(|(before, after)| (after.0 - before.0) as u64),
         gateway_dropped: told.map(|(before, after)| (after.1 - before.1) as u64),
     })
+}
+
+fn odd_sized(found: &Found) -> u64 {
+    let records = found
+        .outcomes
+        .iter()
+        .flat_map(|outcome| [&outcome.at_vendor, &outcome.at_trunk]);
+    records.flatten().map(|record| record.odd_sized).sum()
 }
 
 fn setup_totals_ms(found: &Found) -> Vec<f64> {

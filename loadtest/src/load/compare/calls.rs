@@ -8,7 +8,7 @@ use super::bencode::Value;
 use super::ng::{NgClient, NgError};
 use super::rtpengine::Rtpengine;
 use super::sdp::{self, PROFILE, Told};
-use crate::load::call::{CallClocks, CallFailure, CallNumber, Stage, Stopwatch};
+use crate::load::call::{self, CallClocks, CallFailure, CallNumber, Stage, Stopwatch};
 use crate::load::drive::{self, Ended, NotPlaced, Parties, Placed};
 use crate::load::judges::Standard;
 use crate::load::media::{
@@ -161,10 +161,11 @@ impl RtpengineCalls {
 impl Parties for RtpengineCalls {
     type Call = RtpengineCall;
 
-    fn clocks(&self) -> CallClocks {
+    fn clocks(&self, number: CallNumber) -> CallClocks {
+        let clock = || Arc::new(FrameClock::beginning_with(call::first_frame(number)));
         CallClocks {
-            vendor: Arc::new(FrameClock::default()),
-            trunk: Arc::new(FrameClock::default()),
+            vendor: clock(),
+            trunk: clock(),
         }
     }
 

@@ -18,6 +18,7 @@ const FRAMES_BACK_MAX: i64 = 50;
 
 /// When a leg sent which frame, by the wall clock: written by one thread, read by another, which counts what it heard of them.
 pub struct FrameClock {
+    first_frame: u64,
     sent_at_ns: Vec<AtomicU64>,
     count: AtomicU64,
     not_sent: AtomicU64,
@@ -35,16 +36,27 @@ pub struct Tally {
 
 impl Default for FrameClock {
     fn default() -> Self {
+        Self::beginning_with(0)
+    }
+}
+
+impl FrameClock {
+    /// Of a leg that begins with this frame of its speech.
+    pub fn beginning_with(first_frame: u64) -> Self {
         Self {
+            first_frame,
             sent_at_ns: (0..FRAMES_KEPT_MAX).map(|_| AtomicU64::new(0)).collect(),
             count: AtomicU64::new(0),
             not_sent: AtomicU64::new(0),
             heard: AtomicU64::new(0),
         }
     }
-}
 
-impl FrameClock {
+    /// The frame of its speech that the leg begins with: how calls are told apart.
+    pub fn first_frame(&self) -> u64 {
+        self.first_frame
+    }
+
     /// Frames sent so far.
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Acquire)

@@ -99,6 +99,8 @@ pub struct LegRecord {
     pub first_sent_at: Option<Instant>,
     /// When it was due: the frames after it are due 20 ms after each other.
     pub first_due_at: Option<Instant>,
+    /// The frame of its speech that was said first: what stands below as frame 0.
+    pub first_frame: u64,
     /// The RTP timestamp of frame 0.
     pub first_timestamp: u32,
     /// RTP packets received, without duplicates.
@@ -187,6 +189,7 @@ impl LegState {
             ),
             record: LegRecord {
                 first_timestamp: timestamp,
+                first_frame: plan.clock.first_frame(),
                 ..LegRecord::default()
             },
             plan,
@@ -201,7 +204,10 @@ impl LegState {
         due_at: Instant,
         buffer: &mut [u8],
     ) -> u64 {
-        let payload = self.plan.frames.payload(self.frame);
+        let payload = self
+            .plan
+            .frames
+            .payload(self.plan.clock.first_frame() + self.frame);
         let header = RtpHeader {
             marker: self.frame == 0,
             payload_type: PayloadType(self.plan.payload_type),

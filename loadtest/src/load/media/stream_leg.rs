@@ -78,7 +78,10 @@ impl StreamLegState {
             pending: Vec::new(),
             heard_frames: 0,
             tell_end,
-            record: LegRecord::default(),
+            record: LegRecord {
+                first_frame: plan.clock.first_frame(),
+                ..LegRecord::default()
+            },
             plan,
         }
     }
@@ -88,7 +91,10 @@ impl StreamLegState {
         if self.record.end.is_some() {
             return now.realtime_ns;
         }
-        let payload = self.plan.frames.payload(self.frame);
+        let payload = self
+            .plan
+            .frames
+            .payload(self.plan.clock.first_frame() + self.frame);
         let codec = self.plan.frames.codec();
         let message = self.plan.wire.frame(self.frame, codec, payload);
         let at_ns = sys::realtime_ns();
