@@ -25,6 +25,7 @@ pub mod owner;
 mod pacemaker;
 pub mod ring;
 mod task;
+mod tcp_queue;
 pub mod tick;
 pub mod tick_stream;
 pub mod tls;

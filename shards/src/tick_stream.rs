@@ -18,6 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustls::Connection;
 use socket2::SockRef;
 
+use crate::tcp_queue;
 use crate::tls::LiveConnection;
 
 /// Read from a plain socket at once; rustls reads as much.
@@ -225,6 +226,12 @@ impl TickStream {
             _ => 0,
         };
         sealed + self.plaintext.len() + usize::from(self.end == End::Asked)
+    }
+
+    /// What was written and the peer's host has not acknowledged, as far as that is known. A system call.
+    pub fn unacknowledged_bytes(&self) -> usize {
+        let in_kernel = tcp_queue::unacknowledged_bytes(&self.socket.tcp).unwrap_or(0);
+        in_kernel + self.waiting_bytes()
     }
 
     /// Ends our side behind what was written before: close_notify, or without TLS the end of the stream. It leaves with

@@ -474,3 +474,26 @@ fn a_stream_leaves_its_executor_with_what_was_read_ahead() {
         }
     }
 }
+
+#[test]
+fn what_a_peer_has_not_acknowledged_is_known() {
+    let (mut stream, mut peer) = pair(Kind::Plain);
+    assert_eq!(stream.unacknowledged_bytes(), 0);
+    // More than a peer's host takes for a peer that does not read.
+    let all = pattern(8 << 20);
+    stream.write(&all);
+    assert_eq!(stream.flush().unwrap(), Flush::Blocked);
+    assert!(stream.unacknowledged_bytes() > stream.waiting_bytes());
+    peer.tcp.set_nonblocking(true).unwrap();
+    let begun = Instant::now();
+    let mut read = 0;
+    while read < all.len() || stream.unacknowledged_bytes() > 0 {
+        assert!(begun.elapsed() < PATIENCE);
+        let mut buffer = [0; 65_536];
+        match peer.read(&mut buffer) {
+            Ok(len) => read += len,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+        stream.flush().unwrap();
+    }
+}

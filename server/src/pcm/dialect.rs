@@ -92,6 +92,11 @@ pub trait Dialect {
         false
     }
 
+    /// It plays audio as it comes, without ever making up for what came late.
+    fn plays_on_arrival(&self) -> bool {
+        false
+    }
+
     /// A text message came.
     fn handle_text(
         &mut self,

@@ -33,6 +33,7 @@ mod local_addresses;
 mod media;
 mod pcm_begin;
 mod pcm_calls;
+mod pcm_lag;
 mod pcm_legs;
 mod pcm_socket;
 mod pcm_sockets;

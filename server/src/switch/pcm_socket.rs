@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use shards::tick_stream::{Flush, Read, TickStream};
 use shards::wheel::Alarm;
 
+use super::pcm_lag::{Lag, Send};
 use super::{CallKey, SessionKey};
 use crate::pcm::{
     Ask, Dialect, News, PcmEvent, PcmLeg, PcmStatistics, SocketEnd, Violation, ViolationKind,
@@ -67,6 +68,7 @@ pub(super) struct PcmSocket {
     pinged: bool,
     blocked_since: Option<Instant>,
     retry_at: Option<Instant>,
+    lag: Lag,
     /// We have closed; the peer has until then to do so.
     close_by: Option<Instant>,
     /// The stream brings nothing more.
@@ -114,6 +116,7 @@ impl PcmSocket {
             pinged: false,
             blocked_since: None,
             retry_at: None,
+            lag: Lag::default(),
             close_by: None,
             is_read_out: false,
             ended: false,
@@ -261,14 +264,27 @@ impl PcmSocket {
             return;
         };
         while let Some(out) = leg.poll_frame(frame) {
-            let unsent = self.stream.waiting_bytes() + self.writer.buffer.len();
-            if unsent > UNSENT_AUDIO_BYTES_MAX {
-                leg.handle_unsent(out);
-                continue;
+            let written_before = self.writer.buffer.len();
+            let unsent = self.stream.waiting_bytes() + written_before;
+            let on_the_way = || self.stream.unacknowledged_bytes() + written_before;
+            let send = match self.dialect.plays_on_arrival() {
+                _ if unsent > UNSENT_AUDIO_BYTES_MAX => Send::Not,
+                true => self.lag.next(now, on_the_way),
+                false => Send::Now,
+            };
+            match send {
+                Send::Not => {
+                    leg.handle_unsent(out);
+                    continue;
+                }
+                Send::AfterClear => self.dialect.handle_news(News::Cleared, &mut self.writer),
+                Send::Now => {}
             }
             let bytes = frame.get(..out.len).unwrap_or_default();
             let writer = &mut self.writer;
+            let begin = writer.buffer.len();
             self.dialect.write_frame(now, bytes, writer);
+            self.lag.written(writer.buffer.len() - begin);
         }
     }
 
@@ -294,9 +310,9 @@ impl PcmSocket {
         let _ = self.stream.flush();
     }
 
-    /// Whether there is something to send.
-    pub(super) fn has_unsent(&self) -> bool {
-        !self.writer.buffer.is_empty() || self.stream.waiting_bytes() > 0
+    /// Whether there is something to send, or somebody to be given up.
+    pub(super) fn wants_flush(&self) -> bool {
+        !self.writer.buffer.is_empty() || self.stream.waiting_bytes() > 0 || self.lag.is_behind()
     }
 
     /// Sends what waits, as far as the peer takes it: one system call. A peer that has taken nothing for 5 s is stalled, and one
@@ -305,6 +321,10 @@ impl PcmSocket {
         if !self.writer.buffer.is_empty() {
             self.stream.write(&self.writer.buffer);
             self.writer.buffer.clear();
+        }
+        let lag = self.lag.duration(now);
+        if lag.is_some_and(|lag| lag >= STALLED_MAX) {
+            return Err(Stalled);
         }
         let before = self.stream.waiting_bytes();
         if before <= UNSENT_BYTES_MAX && self.retry_at.is_some_and(|at| now < at) {

@@ -91,7 +91,7 @@ impl PcmSockets {
     /// It has something to send: at the turn's end.
     pub(super) fn mark_dirty(&mut self, key: PcmKey) {
         if let Some(socket) = self.slab.get_mut(key.0)
-            && socket.has_unsent()
+            && socket.wants_flush()
             && !std::mem::replace(&mut socket.is_dirty, true)
         {
             self.dirty.push(key);
@@ -287,7 +287,7 @@ impl Switch {
                 continue;
             }
             // A peer that does not read is tried again at the next turn.
-            socket.is_dirty = socket.has_unsent();
+            socket.is_dirty = socket.wants_flush();
             if socket.is_dirty {
                 dirty[kept] = key;
                 kept += 1;

@@ -165,6 +165,10 @@ impl Dialect for TwilioSession {
     fn tells_marks(&self) -> bool {
         self.may_write()
     }
+
+    fn plays_on_arrival(&self) -> bool {
+        true
+    }
 }
 
 impl TwilioSession {
