@@ -2,6 +2,7 @@
 //! shard and the control thread exchange about calls. Pure: time comes in, events come out.
 
 mod announcement;
+pub mod dialled;
 mod event;
 mod machine;
 pub mod mos;

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use shards::ShardIndex;
-use shards::tick_stream::LiveStream;
 
+use crate::call::dialled::{DialledSocket, VapiDialled};
 use crate::call::q850::Q850Cause;
 use crate::call::{Announcement, CallEvent, CallRecord, TrunkMedia};
 use crate::config::EchoCodec;
@@ -75,6 +75,8 @@ pub enum ToControl {
         /// Twilio's own name for the call (`CA` and 32 hex digits), as it told it.
         vendor_call: String,
     },
+    /// Have Vapi end a call whose socket is not used. Nothing answers.
+    VapiHangUp(CallSid, Box<VapiDialled>),
     /// A browser session can be called from now on.
     Waiting(Box<WaitingSession>),
     /// It can't any more: it has a call, or is gone.
@@ -171,7 +173,7 @@ pub enum ToShard {
     /// What became of a trunk leg.
     Trunk(CallSid, TrunkProgress),
     /// The answer to [`ToControl::VendorDial`]: a WebSocket behind its handshake, which the shard owns from here on.
-    VendorSocket(CallSid, Result<Box<LiveStream>, Refusal>),
+    VendorSocket(CallSid, Result<Box<DialledSocket>, Refusal>),
     /// Somebody calls over a trunk.
     Incoming(Box<IncomingCall>),
     /// End this call (an operator, the drain deadline).

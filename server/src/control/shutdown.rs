@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 pub const SESSIONS_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an otherwise idle gateway waits for registrars that do not answer.
 pub const REGISTRATIONS_END_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long hang-ups at Twilio and Vapi, and webhooks, may take after the last call.
+pub const ERRANDS_END_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long calls that were told to end may take to tell their final event.
 pub const CALLS_END_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long shards that were told to stop may take.
@@ -39,6 +41,8 @@ pub struct Remaining {
     pub registrations: usize,
     /// Shards whose executor still runs.
     pub shards: usize,
+    /// What somebody outside is being told: callers on the telephone network whose call is to be ended there.
+    pub errands: usize,
 }
 
 /// The order of the end.
@@ -127,15 +131,15 @@ impl Shutdown {
             {
                 (stop, Step::Stop)
             }
-            Phase::Stopping { since }
-                if remaining.shards == 0 || passed(since, SHARDS_STOP_TIMEOUT) =>
-            {
-                (Phase::Finished, Step::Finish)
+            Phase::Stopping { since } => {
+                let told = remaining.errands == 0 || passed(since, ERRANDS_END_TIMEOUT);
+                if (remaining.shards == 0 && told) || passed(since, SHARDS_STOP_TIMEOUT) {
+                    (Phase::Finished, Step::Finish)
+                } else {
+                    return None;
+                }
             }
-            Phase::Serving
-            | Phase::EndingCalls { .. }
-            | Phase::Stopping { .. }
-            | Phase::Finished => return None,
+            Phase::Serving | Phase::EndingCalls { .. } | Phase::Finished => return None,
         };
         self.phase = phase;
         Some(step)

@@ -12,15 +12,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shards::ShardIndex;
-use shards::tick_stream::LiveStream;
 
 use super::archive::Archive;
 use super::desk::{Desk, LiveCall};
 use super::events::EventFanOut;
 use super::incoming::Announcements;
-use super::outbound::DialFailure;
+use super::outbound::DialOutcome;
 use super::reload::ReloadResult;
-use super::signalling::{DialKey, DialOrder, Resolve, Signalling, SignallingNews};
+use super::signalling::{DialOrder, Dialled, Resolve, Signalling, SignallingNews};
 use super::sip_transport::Discard;
 use super::waiting::WaitingSessions;
 use crate::call::q850::Q850Cause;
@@ -174,6 +173,7 @@ impl ControlState {
                 tenant_id,
                 vendor_call,
             } => self.hang_up_at_twilio(&tenant_id, vendor_call),
+            ToControl::VapiHangUp(call_sid, vapi) => self.hang_up_at_vapi(call_sid, *vapi),
             ToControl::Waiting(session) => self.waiting.add(*session),
             ToControl::NotWaiting(session) => self.waiting.remove(session),
         }
@@ -254,18 +254,15 @@ impl ControlState {
     }
 
     /// What came of a dial.
-    pub fn handle_dialled(
-        &mut self,
-        now: Now,
-        key: DialKey,
-        dialled: Result<Box<LiveStream>, DialFailure>,
-    ) {
-        if let Err(failure) = &dialled {
-            let (refusal, call_sid) = (&failure.refusal, key.call_sid);
+    pub fn handle_dialled(&mut self, now: Now, dialled: Dialled) {
+        if let Err(failure) = &dialled.outcome
+            && failure.outcome != DialOutcome::GivenUp
+        {
+            let (refusal, call_sid) = (&failure.refusal, dialled.key.call_sid);
             tracing::info!(%call_sid, shard = call_sid.shard().0, outcome = failure.outcome.as_str(),
                 fault = refusal.fault.as_str(), reason = refusal.message, "nobody could be dialled");
         }
-        self.signalling.handle_dialled(now.instant, key, dialled);
+        self.signalling.handle_dialled(now.instant, dialled);
         self.settle(now);
     }
 
@@ -313,6 +310,9 @@ impl ControlState {
                 Some(SignallingNews::VendorSocket(call_sid, socket)) => {
                     let message = ToShard::VendorSocket(call_sid, socket);
                     self.outbox.push_back((call_sid.shard(), message));
+                }
+                Some(SignallingNews::VapiLeft(call_sid, vapi)) => {
+                    self.hang_up_at_vapi(call_sid, vapi);
                 }
                 Some(SignallingNews::Resolve(resolve)) => self.resolves.push_back(resolve),
                 Some(SignallingNews::Health(trunk_id, health)) => {

@@ -188,8 +188,8 @@ pub async fn serve(inputs: ControlInputs, mut requests: Requests) -> Result<(), 
                 sip.handle(now(), &mut lock(&state), input);
                 idle_turns = 0;
             }
-            (key, dialled) = outbound.receive() => {
-                lock(&state).handle_dialled(now(), key, dialled);
+            dialled = outbound.receive() => {
+                lock(&state).handle_dialled(now(), dialled);
                 idle_turns = 0;
             }
             () = tokio::time::sleep(pause) => {}
@@ -285,6 +285,7 @@ impl ControlLoop {
                 sessions: self.links.sessions(),
                 registrations: state.signalling().sip().registrations_ending(),
                 shards: self.links.running(),
+                errands: state.errand_count() + outbound.errands_under_way(),
             };
             let Some(step) = self.shutdown.poll_step(now.instant, remaining) else {
                 break;

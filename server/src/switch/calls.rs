@@ -19,9 +19,10 @@ use super::trunk_media::TrunkSide;
 use super::vendor_side::VendorSide;
 use super::{CallKey, SessionKey, Switch, Timer, unix_now};
 use crate::bridge::{Bridge, DirectionStatistics};
+use crate::call::dialled::say_goodbye;
 use crate::call::q850::Q850Cause;
 use crate::call::rings::{ToControl, TrunkProgress};
-use crate::call::{CallAccount, CallEvent, CallMachine, HangupReason};
+use crate::call::{CallAccount, CallEvent, CallMachine, HangupReason, TrunkMedia};
 use crate::fault::{Fault, Refusal};
 use crate::id::CallSid;
 #[cfg(debug_assertions)]
@@ -154,10 +155,12 @@ impl Switch {
         progress: TrunkProgress,
     ) {
         // A call that ended meanwhile has told the control thread so.
-        let Some(&key) = self.calls_by_sid.get(&call_sid) else {
-            return;
-        };
-        let Some(call) = self.calls.get_mut(key.0) else {
+        let key = self.calls_by_sid.get(&call_sid).copied();
+        let call = key.and_then(|key| Some((key, self.calls.get_mut(key.0)?)));
+        let Some((key, call)) = call else {
+            if let TrunkProgress::Answered(TrunkMedia::Socket(live)) = progress {
+                say_goodbye(*live);
+            }
             return;
         };
         match progress {

@@ -14,7 +14,8 @@ use super::mailbox::Mailbox;
 use super::pcm_socket::{PcmKey, PcmOwner};
 use super::trunk_media::TrunkLeg;
 use super::{CallKey, SessionKey, Switch, SwitchHandle, entropy};
-use crate::call::rings::VendorDialTarget;
+use crate::call::dialled::{DialledPeer, DialledSocket, say_goodbye};
+use crate::call::rings::{ToControl, VendorDialTarget};
 use crate::config::{AgentConfig, AgentDialect, TenantConfig, TrunkKind, VapiAudioFormat};
 use crate::fault::{Fault, Refusal, RefusalCode};
 use crate::id::CallSid;
@@ -173,18 +174,37 @@ impl Switch {
         &mut self,
         now: Instant,
         call_sid: CallSid,
-        dialled: Result<Box<LiveStream>, Refusal>,
+        dialled: Result<Box<DialledSocket>, Refusal>,
     ) {
-        // A call that ended meanwhile: the socket is dropped.
-        let Some(&key) = self.calls_by_sid.get(&call_sid) else {
-            return;
+        let key = self.calls_by_sid.get(&call_sid).copied();
+        let call = key.and_then(|key| Some((key, self.calls.get(key.0)?.vendor.session()?)));
+        let (call, dialled) = match (call, dialled) {
+            (Some(call), Ok(dialled)) => (call, *dialled),
+            (Some((key, _)), Err(refusal)) => {
+                return self.end_call(now, key, HangUp::from(&refusal));
+            }
+            // The call ended meanwhile.
+            (None, Ok(dialled)) => {
+                say_goodbye(dialled.live);
+                return self.leave_dialled(call_sid, dialled.peer);
+            }
+            (None, Err(_)) => return,
         };
-        let session = self.calls.get(key.0).and_then(|call| call.vendor.session());
-        let Some(session) = session else { return };
-        let attached = dialled.and_then(|live| self.attach_vendor_socket(now, key, session, *live));
-        match attached {
+        let (key, session) = call;
+        match self.attach_vendor_socket(now, key, session, dialled.live, &dialled.peer) {
             Ok(()) => self.accept_when_ready(now, key),
-            Err(refusal) => self.end_call(now, key, HangUp::from(&refusal)),
+            Err(refusal) => {
+                self.leave_dialled(call_sid, dialled.peer);
+                self.end_call(now, key, HangUp::from(&refusal));
+            }
+        }
+    }
+
+    /// Who was dialled is not needed: a call at Vapi does not end with its socket alone.
+    fn leave_dialled(&mut self, call_sid: CallSid, peer: DialledPeer) {
+        if let DialledPeer::Vapi(vapi) = peer {
+            let message = ToControl::VapiHangUp(call_sid, Box::new(vapi));
+            self.to_control.tell(message);
         }
     }
 
@@ -194,22 +214,13 @@ impl Switch {
         key: CallKey,
         session: SessionKey,
         live: LiveStream,
+        peer: &DialledPeer,
     ) -> Result<(), Refusal> {
-        let found = self
-            .sessions
-            .get(session.0)
-            .and_then(|session| Some((Arc::clone(&session.tenant), session.dials.clone()?)));
-        let Some((tenant, dials)) = found else {
-            return Err(Refusal::new(
-                RefusalCode::Internal,
-                Fault::Us,
-                "nobody was dialled for this call",
-            ));
-        };
-        let (dialect, config): (Box<dyn Dialect>, _) = match &dials {
-            VendorDialTarget::Vapi => {
-                let encoding = of_vapi(&tenant);
-                let queue_ms_max = tenant.vapi.as_ref().map(|vapi| vapi.queue_ms_max);
+        let (dialect, config): (Box<dyn Dialect>, _) = match peer {
+            DialledPeer::Vapi(dialled) => {
+                let encoding = of_vapi(&dialled.tenant);
+                let vapi = dialled.tenant.vapi.as_ref();
+                let queue_ms_max = vapi.map(|vapi| vapi.queue_ms_max);
                 let config = config(encoding, queue_ms_max.unwrap_or(QUEUE_MS_MAX_DEFAULT));
                 let session = VapiSession::client(now, encoding);
                 // An assistant listens all the time.
@@ -220,14 +231,12 @@ impl Switch {
                 };
                 (Box::new(session), config)
             }
-            VendorDialTarget::Agent(trunk_id) => {
-                let trunks = &self.settings.config.trunks;
-                let agent = trunks.get(trunk_id).and_then(|trunk| agent_of(&trunk.kind));
-                let Some(agent) = agent.cloned() else {
-                    let message = format!("trunk {trunk_id} has no AI agent any more");
-                    return Err(Refusal::new(RefusalCode::NotFound, Fault::Config, message));
-                };
-                (self.agent_dialect(now, key, &agent)?, of_agent(&agent))
+            DialledPeer::Agent(trunk) => {
+                let agent = agent_of(&trunk.kind).ok_or_else(|| {
+                    let message = format!("trunk {} has no AI agent", trunk.trunk_id);
+                    Refusal::new(RefusalCode::Internal, Fault::Us, message)
+                })?;
+                (self.agent_dialect(now, key, agent)?, of_agent(agent))
             }
         };
         let owner = PcmOwner::Session(session);

@@ -84,6 +84,7 @@ enum Said {
     Waiting,
     NotWaiting,
     VendorDial(VendorDialTarget),
+    VapiHangUp,
 }
 
 impl Shard {
@@ -292,6 +293,7 @@ fn said(message: ToControl) -> Said {
         ToControl::Waiting(_) => Said::Waiting,
         ToControl::NotWaiting(_) => Said::NotWaiting,
         ToControl::VendorDial(dial) => Said::VendorDial(dial.to),
+        ToControl::VapiHangUp(..) => Said::VapiHangUp,
         other => panic!("nobody asked for {other:?}"),
     }
 }

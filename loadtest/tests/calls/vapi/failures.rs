@@ -88,3 +88,29 @@ fn a_socket_at_a_host_that_is_not_allowed() {
         |_, _| Reply::Json(201, made_call("wss://elsewhere.example.com/x/transport"));
     fails(elsewhere, "", "another host", "config");
 }
+
+/// A call that was made is paid for until it is ended, also without its socket.
+#[test]
+fn a_call_whose_socket_can_not_be_had_is_ended_at_its_control_url() {
+    let answer: Answer = |_, url| {
+        let mut made = made_call("wss://elsewhere.example.com/x/transport");
+        let control_url = url
+            .replace("ws://", "http://")
+            .replace("/transport", "/control");
+        made["monitor"] = json!({ "controlUrl": control_url });
+        Reply::Json(201, made)
+    };
+    let vapi = service(LINEAR_16K, answer);
+    let carrier = far_end(AudioCodec::Pcmu);
+    let (setup, gateway) = to_assistant(&carrier, &vapi, "");
+    call(&carrier, &setup);
+    ended(&gateway, 0);
+    let asked = vapi.wait_for_request(1, in_time()).unwrap();
+    assert_eq!(asked.method, "POST");
+    assert!(asked.path.ends_with("/control"), "{}", asked.path);
+    let body: Value = serde_json::from_str(&asked.body).unwrap();
+    assert_eq!(body, json!({"type": "end-call"}));
+    assert_eq!(asked.header("Authorization"), None);
+    assert!(!gateway.log().contains("/control"), "{}", gateway.log());
+    end(gateway);
+}

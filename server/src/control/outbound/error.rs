@@ -86,6 +86,9 @@ pub enum OutboundError {
     /// The WebSocket that a vendor named for its call: no operator can change it.
     #[error("the socket that it named: {0}")]
     NamedSocket(Box<OutboundError>),
+    /// Nobody waits for it any more.
+    #[error("the call ended meanwhile")]
+    GivenUp,
     /// What came back is not what was asked for.
     #[error("{host} answered with something else: {reason}")]
     Malformed {
@@ -236,6 +239,7 @@ impl OutboundError {
                 theirs,
                 Q850Cause::CALL_REJECTED,
             ),
+            Self::GivenUp => (DialOutcome::GivenUp, Internal, Fault::Us, Q850Cause::NORMAL),
             Self::NamedSocket(error) => {
                 let (outcome, code, fault, cause) = error.weigh(theirs);
                 match error.as_ref() {

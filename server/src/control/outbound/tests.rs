@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use super::vapi::VapiCall;
 use super::websocket::Dial;
 use super::*;
+use crate::call::dialled::VapiControl;
 use crate::call::q850::Q850Cause;
 use crate::config::{HostPattern, Secret, TwilioConfig, TwilioRest, VapiConfig};
 use crate::control::fixtures::{call, tenant_config};

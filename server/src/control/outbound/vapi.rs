@@ -1,7 +1,8 @@
 //! A call to a tenant's Vapi assistant: `POST /call` makes it, and names the WebSocket that carries it, which we dial.
 //!
-//! The URL of that socket is its only credential, so it is shown nowhere; its host is one of the tenant's `outbound_hosts` like
-//! any other. A call that is made and whose socket is not dialled is ended by Vapi itself.
+//! The URL of that socket is its only credential, so it is shown nowhere, and neither is the id of the call, which is a part of it;
+//! its host is one of the tenant's `outbound_hosts` like any other. A call that is made goes on, and is paid for, whether its
+//! socket is used or not: whoever does not use it ends it at its control URL.
 
 use std::time::Duration;
 
@@ -11,8 +12,12 @@ use shards::tick_stream::LiveStream;
 use super::http::{self, Post};
 use super::websocket::Dial;
 use super::{Connector, Deadline, Endpoint, OutboundError, allow};
-use crate::config::{TenantConfig, VapiAudioFormat, VapiConfig};
+use crate::call::dialled::VapiControl;
+use crate::config::{Secret, TenantConfig, VapiAudioFormat, VapiConfig};
 use crate::id::CallSid;
+
+/// The whole exchange of a hang-up.
+const HANG_UP_WITHIN: Duration = Duration::from_secs(5);
 
 /// Who calls whom.
 #[derive(Debug, Clone)]
@@ -25,42 +30,93 @@ pub struct VapiCall {
     pub to: String,
 }
 
-/// Makes the call and dials its socket.
+/// A call that Vapi has made.
+#[derive(Debug)]
+pub struct Created {
+    /// Its socket.
+    url: Option<Secret>,
+    /// How it is ended, with its socket or without.
+    pub control: VapiControl,
+}
+
+/// Dials the socket of a call that was made.
 ///
 /// # Errors
 /// The step that failed.
-pub async fn dial(
+pub async fn connect(
     connector: &Connector,
     tenant: &TenantConfig,
-    call: &VapiCall,
+    created: &Created,
 ) -> Result<LiveStream, OutboundError> {
-    let vapi = tenant
-        .vapi
-        .as_ref()
-        .ok_or(OutboundError::NotConfigured("[tenants.vapi] is missing"))?;
-    let url = create(connector, tenant, vapi, call).await?;
-    Dial {
-        url: &url,
+    let vapi = configured(tenant)?;
+    let url = created.url.as_ref().ok_or(OutboundError::Malformed {
+        host: "Vapi".to_owned(),
+        reason: "the call has no transport.websocketCallUrl".to_owned(),
+    })?;
+    let dial = Dial {
+        url: url.expose(),
         bearer_token: None,
         ca_file: vapi.ca_file.as_deref(),
         within: connect_timeout(vapi),
+    };
+    dial.connect(connector, tenant)
+        .await
+        .map_err(|error| OutboundError::NamedSocket(Box::new(error)))
+}
+
+/// Ends a call whose socket nobody uses, at its control URL.
+///
+/// # Errors
+/// The step that failed.
+pub async fn hang_up(
+    connector: &Connector,
+    tenant: &TenantConfig,
+    control_url: &Secret,
+) -> Result<(), OutboundError> {
+    let endpoint = Endpoint::http(control_url.expose())?;
+    allow(tenant, &endpoint)?;
+    let vapi = configured(tenant)?;
+    let post = Post {
+        endpoint: &endpoint,
+        ca_file: vapi.ca_file.as_deref(),
+        // Who knows the URL may use it: our key is for the API alone, whoever's host Vapi names.
+        authorization: None,
+        content_type: "application/json",
+        body: br#"{"type":"end-call"}"#.to_vec(),
+    };
+    let answer = post
+        .send(connector, &Deadline::within(HANG_UP_WITHIN))
+        .await?;
+    match answer.is_success() {
+        true => Ok(()),
+        // What it says about it may name the call.
+        false => Err(OutboundError::Status {
+            host: endpoint.shown(),
+            status: answer.status,
+            detail: String::new(),
+        }),
     }
-    .connect(connector, tenant)
-    .await
-    .map_err(|error| OutboundError::NamedSocket(Box::new(error)))
+}
+
+fn configured(tenant: &TenantConfig) -> Result<&VapiConfig, OutboundError> {
+    let missing = OutboundError::NotConfigured("[tenants.vapi] is missing");
+    tenant.vapi.as_ref().ok_or(missing)
 }
 
 fn connect_timeout(vapi: &VapiConfig) -> Duration {
     Duration::from_millis(vapi.connect_timeout_ms.into())
 }
 
-/// Makes the call; answers with the URL of its socket.
-async fn create(
+/// Makes the call.
+///
+/// # Errors
+/// The step that failed; there is no call then, or none that anybody could name.
+pub async fn create(
     connector: &Connector,
     tenant: &TenantConfig,
-    vapi: &VapiConfig,
     call: &VapiCall,
-) -> Result<String, OutboundError> {
+) -> Result<Created, OutboundError> {
+    let vapi = configured(tenant)?;
     let missing = OutboundError::NotConfigured;
     let api_key = vapi
         .api_key
@@ -88,13 +144,21 @@ async fn create(
     if !answer.is_success() {
         return Err(answer.refusal(&endpoint, api_key.expose()));
     }
-    let created: Option<Created> = serde_json::from_slice(&answer.body).ok();
-    created
-        .and_then(|created| created.transport?.websocket_call_url)
-        .ok_or_else(|| OutboundError::Malformed {
-            host: endpoint.shown(),
-            reason: "the call has no transport.websocketCallUrl".to_owned(),
-        })
+    let made: Answered = serde_json::from_slice(&answer.body).map_err(|_| {
+        let reason = "it is no JSON object of a call".to_owned();
+        let host = endpoint.shown();
+        OutboundError::Malformed { host, reason }
+    })?;
+    let secret = |text: String| Secret::new(&text);
+    let control_url = made.monitor.and_then(|monitor| monitor.control_url);
+    Ok(Created {
+        url: (made.transport)
+            .and_then(|transport| transport.websocket_call_url)
+            .map(secret),
+        control: control_url
+            .map(secret)
+            .map_or(VapiControl::Unnamed, VapiControl::Url),
+    })
 }
 
 #[derive(Serialize)]
@@ -162,12 +226,19 @@ impl<'a> CreateCall<'a> {
 }
 
 #[derive(Deserialize)]
-struct Created {
-    transport: Option<CreatedTransport>,
+struct Answered {
+    transport: Option<AnsweredTransport>,
+    monitor: Option<Monitor>,
 }
 
 #[derive(Deserialize)]
-struct CreatedTransport {
+struct AnsweredTransport {
     #[serde(rename = "websocketCallUrl")]
     websocket_call_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Monitor {
+    #[serde(rename = "controlUrl")]
+    control_url: Option<String>,
 }

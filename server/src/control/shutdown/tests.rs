@@ -8,6 +8,26 @@ fn remaining(calls: usize, sessions: u64, shards: usize) -> Remaining {
         sessions,
         registrations: 0,
         shards,
+        errands: 0,
+    }
+}
+
+#[test]
+fn what_is_told_outside_is_told_before_the_end_but_not_waited_for_long() {
+    let start = Instant::now();
+    for (after, errands) in [(Duration::ZERO, 0), (ERRANDS_END_TIMEOUT, 1)] {
+        let mut shutdown = Shutdown::new(DRAIN_TIMEOUT);
+        shutdown.handle_signal(start);
+        let left = |shards, errands| Remaining {
+            errands,
+            ..remaining(0, 0, shards)
+        };
+        assert_eq!(shutdown.poll_step(start, left(1, 1)), Some(Step::Drain));
+        // The shards are told at once: it is they who say what is to be told.
+        assert_eq!(shutdown.poll_step(start, left(1, 1)), Some(Step::Stop));
+        assert_eq!(shutdown.poll_step(start, left(0, 1)), None);
+        let end = shutdown.poll_step(start + after, left(0, errands));
+        assert_eq!(end, Some(Step::Finish));
     }
 }
 

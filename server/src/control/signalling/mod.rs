@@ -13,13 +13,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use shards::tick_stream::LiveStream;
+pub use sockets::{DIALS_MAX, DialKey, DialOrder, DialPlan, DialSide, Dialled};
 
-pub use sockets::{DIALS_MAX, DialKey, DialOrder, DialPlan, DialSide};
-
+use super::outbound::DialOutcome;
 use super::outbound::vapi::VapiCall;
-use super::outbound::{DialFailure, DialOutcome};
 use crate::call::TrunkMedia;
+use crate::call::dialled::{DialledPeer, DialledSocket, VapiDialled, say_goodbye};
 use crate::call::q850::Q850Cause;
 use crate::call::rings::{TrunkDial, TrunkProgress, VendorDial, VendorDialTarget};
 use crate::config::{GatewayConfig, SipTransport, TenantConfig, TrunkConfig, TrunkKind};
@@ -57,7 +56,9 @@ pub enum SignallingNews {
     /// Whether calls may go over a trunk.
     Health(TrunkId, TrunkHealth),
     /// What came of dialling who takes an incoming call.
-    VendorSocket(CallSid, Result<Box<LiveStream>, Refusal>),
+    VendorSocket(CallSid, Result<Box<DialledSocket>, Refusal>),
+    /// A call at Vapi whose socket nobody uses.
+    VapiLeft(CallSid, VapiDialled),
     /// How a transfer ended.
     Transferred(CallSid, TransferOutcome),
 }
@@ -203,29 +204,43 @@ impl Signalling {
     }
 
     /// What came of a dial.
-    pub fn handle_dialled(
-        &mut self,
-        now: Instant,
-        key: DialKey,
-        dialled: Result<Box<LiveStream>, DialFailure>,
-    ) {
-        if !self.sockets.dialled(now, key, dialled.as_ref().err()) {
-            return;
+    pub fn handle_dialled(&mut self, now: Instant, dialled: Dialled) {
+        let Dialled { key, peer, outcome } = dialled;
+        let call_sid = key.call_sid;
+        if !self.sockets.dialled(now, key, outcome.as_ref().err()) {
+            if let Ok(live) = outcome {
+                say_goodbye(*live);
+            }
+            return self.leave(call_sid, peer);
         }
         self.take_socket_health();
-        let dialled = dialled.map_err(|failure| failure.refusal);
-        match key.side {
-            DialSide::Trunk => {
-                let progress = match dialled {
-                    Ok(socket) => TrunkProgress::Answered(TrunkMedia::Socket(socket)),
+        let outcome = outcome.map_err(|failure| failure.refusal);
+        match (key.side, outcome) {
+            (DialSide::Trunk, outcome) => {
+                let progress = match outcome {
+                    Ok(live) => TrunkProgress::Answered(TrunkMedia::Socket(live)),
                     Err(refusal) => TrunkProgress::Failed(refusal),
                 };
-                self.progress.push_back((key.call_sid, progress));
+                self.progress.push_back((call_sid, progress));
             }
-            DialSide::Vendor => {
-                let news = SignallingNews::VendorSocket(key.call_sid, dialled);
+            (DialSide::Vendor, Ok(live)) => {
+                let socket = Box::new(DialledSocket { live: *live, peer });
+                let news = SignallingNews::VendorSocket(call_sid, Ok(socket));
                 self.news.push_back(news);
             }
+            (DialSide::Vendor, Err(refusal)) => {
+                self.leave(call_sid, peer);
+                let news = SignallingNews::VendorSocket(call_sid, Err(refusal));
+                self.news.push_back(news);
+            }
+        }
+    }
+
+    /// Who was dialled is not needed: a call at Vapi goes on without its socket.
+    fn leave(&mut self, call_sid: CallSid, peer: DialledPeer) {
+        if let DialledPeer::Vapi(vapi) = peer {
+            self.news
+                .push_back(SignallingNews::VapiLeft(call_sid, vapi));
         }
     }
 

@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use shards::tick_stream::LiveStream;
+
+use crate::call::dialled::DialledPeer;
 use crate::call::q850::Q850Cause;
 use crate::config::{GatewayConfig, TenantConfig, TrunkConfig, TrunkKind};
 use crate::control::outbound::vapi::VapiCall;
@@ -57,6 +60,17 @@ pub enum DialPlan {
         /// What it is told of the call.
         call: VapiCall,
     },
+}
+
+/// What became of a dial.
+#[derive(Debug)]
+pub struct Dialled {
+    /// Which one.
+    pub key: DialKey,
+    /// Who was dialled.
+    pub peer: DialledPeer,
+    /// The open socket, or why there is none.
+    pub outcome: Result<Box<LiveStream>, DialFailure>,
 }
 
 /// What is to be done.

@@ -1,9 +1,10 @@
-//! What is told to somebody outside that no call waits for: webhooks, and hang-ups at Twilio.
+//! What is told to somebody outside that no call waits for: webhooks, and hang-ups at Twilio and Vapi.
 
 use std::sync::Arc;
 
 use super::ControlState;
-use crate::config::TenantConfig;
+use crate::call::dialled::{VapiControl, VapiDialled};
+use crate::config::{Secret, TenantConfig};
 use crate::id::{CallSid, TenantId, TrunkId};
 
 /// Something to be told to somebody that no call waits for.
@@ -17,6 +18,15 @@ pub enum Errand {
         tenant: Arc<TenantConfig>,
         /// Twilio's name for the call.
         vendor_call: String,
+    },
+    /// Vapi is to end a call whose socket nobody uses.
+    VapiHangUp {
+        /// The call, as our events name it: Vapi's own name is the key to its socket.
+        call_sid: CallSid,
+        /// Whose call.
+        tenant: Arc<TenantConfig>,
+        /// Where it is ended.
+        control_url: Secret,
     },
 }
 
@@ -65,6 +75,28 @@ impl ControlState {
                 vendor_call,
             });
         }
+    }
+
+    pub(super) fn hang_up_at_vapi(&mut self, call_sid: CallSid, vapi: VapiDialled) {
+        let VapiDialled { tenant, control } = vapi;
+        match control {
+            VapiControl::NoCall => {}
+            VapiControl::Url(control_url) => self.order_errand(Errand::VapiHangUp {
+                call_sid,
+                tenant,
+                control_url,
+            }),
+            VapiControl::Unnamed => {
+                let tenant_id = &tenant.tenant_id;
+                tracing::warn!(%call_sid, %tenant_id,
+                    "Vapi's call goes on until its own timeouts: it has no monitor.controlUrl");
+            }
+        }
+    }
+
+    /// Errands that wait.
+    pub fn errand_count(&self) -> usize {
+        self.errands.len()
     }
 
     pub(super) fn order_errand(&mut self, errand: Errand) {

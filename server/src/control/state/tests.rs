@@ -10,8 +10,11 @@ use super::super::events::{Next, Subscription};
 use super::super::fixtures::{
     call, config, ended, event, open_call, state_of, tenant, told, trunk,
 };
+use super::super::outbound::DialFailure;
+use super::super::signalling::Dialled;
 use super::errands::ERRANDS_MAX;
 use super::*;
+use crate::call::dialled::{DialledPeer, VapiControl, VapiDialled};
 use crate::call::rings::{AskId, TrunkDial, TrunkProgress, VendorDial, VendorDialTarget};
 use crate::call::{CallStatus, EventType};
 use crate::config::{Secret, TwilioConfig, TwilioRest};
@@ -239,9 +242,19 @@ fn an_assistant_is_dialled_until_its_call_is_over() {
         outcome: super::super::outbound::DialOutcome::Timeout,
         refusal: refusal.clone(),
     };
-    told_state
-        .state
-        .handle_dialled(told_state.now, key, Err(failure));
+    let control_url = Secret::new("https://control");
+    let peer = DialledPeer::Vapi(VapiDialled {
+        tenant: Arc::clone(&told_state.state.config().tenants[&tenant("acme")]),
+        control: VapiControl::Url(control_url.clone()),
+    });
+    let outcome = Err(failure);
+    let dialled = Dialled { key, peer, outcome };
+    told_state.state.handle_dialled(told_state.now, dialled);
+    assert_eq!(told_state.state.errand_count(), 1);
+    assert!(matches!(
+        told_state.state.poll_errand(),
+        Some(Errand::VapiHangUp { call_sid: of, control_url: url, .. }) if of == call_sid && url == control_url
+    ));
     assert!(matches!(
         told_state.state.poll_message(),
         Some((SHARD, ToShard::VendorSocket(of, Err(told)))) if of == call_sid && told == refusal
@@ -253,6 +266,22 @@ fn an_assistant_is_dialled_until_its_call_is_over() {
         told_state.state.poll_dial_order(),
         Some(DialOrder::GiveUp(of)) if of == key
     ));
+}
+
+#[test]
+fn a_shard_has_vapi_end_what_it_does_not_use() {
+    let mut told_state = Told::new();
+    let controls = [
+        (VapiControl::NoCall, 0),
+        (VapiControl::Unnamed, 0),
+        (VapiControl::Url(Secret::new("https://control")), 1),
+    ];
+    for (control, errands) in controls {
+        let tenant = Arc::clone(&told_state.state.config().tenants[&tenant("acme")]);
+        let left = VapiDialled { tenant, control };
+        told_state.handle(ToControl::VapiHangUp(call(0, 1), Box::new(left)));
+        assert_eq!(told_state.state.errand_count(), errands);
+    }
 }
 
 #[test]

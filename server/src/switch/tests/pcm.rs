@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use shards::tick_stream::LiveStream;
 
 use super::*;
+use crate::call::dialled::{DialledPeer, DialledSocket, VapiControl, VapiDialled};
+use crate::config::Secret;
 use crate::fault::{Fault, RefusalCode};
 use crate::websocket::{Message, Reader, Role, Writer};
 
@@ -86,6 +88,13 @@ fn agent() -> VendorDialTarget {
     VendorDialTarget::Agent("bot".parse().unwrap())
 }
 
+/// The bot's socket, as the control thread hands it on.
+fn dialled(switch: &Switch, live: LiveStream) -> Box<DialledSocket> {
+    let trunk = &switch.settings.config.trunks[&"bot".parse().unwrap()];
+    let peer = DialledPeer::Agent(Arc::clone(trunk));
+    Box::new(DialledSocket { live, peer })
+}
+
 /// A call from the SIP trunk that the agent has taken, the bot, and the name of its stream.
 fn taken(shard: &mut Shard) -> (CallSid, Bot, String) {
     let call_sid = shard.incoming(1, IncomingTarget::Agent(agent()));
@@ -100,7 +109,8 @@ fn taken(shard: &mut Shard) -> (CallSid, Bot, String) {
     let (mut bot, live) = Bot::new();
     let now = Instant::now();
     let mut switch = shard.handle.0.borrow_mut();
-    switch.vendor_dialled(now, call_sid, Ok(Box::new(live)));
+    let socket = dialled(&switch, live);
+    switch.vendor_dialled(now, call_sid, Ok(socket));
     drop(switch);
     assert_eq!(shard.said(), [Said::Accept { early: false }]);
     let media = shard.answered(StreamDirection::SendRecv);
@@ -333,6 +343,39 @@ fn an_agent_that_is_not_reached_ends_the_call_with_its_reason() {
     assert_eq!(shard.said(), [], "nothing follows the end");
     let switch = shard.handle.0.borrow();
     assert_eq!((switch.sessions.len(), switch.trunk_ports.in_use()), (0, 0));
+}
+
+#[test]
+fn a_socket_that_comes_too_late_is_closed_with_a_word_and_vapis_call_ended() {
+    let mut shard = Shard::new(64);
+    let call_sid = shard.incoming(1, IncomingTarget::Agent(agent()));
+    let cause = crate::call::q850::Q850Cause::NORMAL;
+    let text = "CANCEL".to_owned();
+    let fault = None;
+    shard.progress(call_sid, TrunkProgress::HungUp { cause, fault, text });
+    shard.said_to_the_end();
+
+    let (mut bot, live) = Bot::new();
+    let mut switch = shard.handle.0.borrow_mut();
+    let socket = dialled(&switch, live);
+    switch.vendor_dialled(Instant::now(), call_sid, Ok(socket));
+    drop(switch);
+    until(&shard, &mut bot, |bot, _| bot.closed.is_some());
+    assert_eq!(bot.closed, Some(1000));
+    assert_eq!(shard.said(), []);
+
+    let (mut assistant, live) = Bot::new();
+    let mut switch = shard.handle.0.borrow_mut();
+    let tenants = &switch.settings.config.tenants;
+    let peer = DialledPeer::Vapi(VapiDialled {
+        tenant: Arc::clone(tenants.values().next().unwrap()),
+        control: VapiControl::Url(Secret::new("https://control")),
+    });
+    let socket = Box::new(DialledSocket { live, peer });
+    switch.vendor_dialled(Instant::now(), call_sid, Ok(socket));
+    drop(switch);
+    until(&shard, &mut assistant, |bot, _| bot.closed.is_some());
+    assert_eq!(shard.said(), [Said::VapiHangUp]);
 }
 
 #[test]

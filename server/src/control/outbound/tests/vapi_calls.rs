@@ -23,7 +23,9 @@ async fn dial(tenant: &TenantConfig) -> Result<LiveStream, OutboundError> {
         from: "+15550100".into(),
         to: "+15550199".into(),
     };
-    vapi::dial(&Connector::default(), tenant, &call).await
+    let connector = Connector::default();
+    let created = vapi::create(&connector, tenant, &call).await?;
+    vapi::connect(&connector, tenant, &created).await
 }
 
 /// Dials while the API gives this answer.
@@ -138,6 +140,86 @@ async fn an_answer_without_a_socket_or_without_end_is_refused() {
         let failure = error.failure("Vapi", Fault::Vendor);
         assert_eq!(failure.outcome, DialOutcome::Malformed, "{error}");
         assert_eq!(failure.refusal.fault, Fault::Vendor);
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_ended_at_its_control_url() {
+    let server = Server::new().await;
+    let tenant = with_vapi(&server);
+    let control_url = Secret::new(&server.url("https", "/secret-id/control"));
+    let connector = Connector::default();
+    for status in ["200 OK", "404 Not Found"] {
+        let answer = json_answer(status, r#"{"message":"no call secret-id"}"#);
+        let (told, (request, _)) = tokio::join!(
+            vapi::hang_up(&connector, &tenant, &control_url),
+            server.serve(true, &answer)
+        );
+        assert!(
+            request.starts_with("POST /secret-id/control HTTP/1.1\r\n"),
+            "{request}"
+        );
+        assert!(
+            request.ends_with("\r\n\r\n{\"type\":\"end-call\"}"),
+            "{request}"
+        );
+        assert_eq!(
+            field(&request, "authorization"),
+            None,
+            "the key is for the API"
+        );
+        match told {
+            Ok(()) => assert_eq!(status, "200 OK"),
+            Err(error) => {
+                let address = format!("localhost:{}", server.address().port());
+                assert_eq!(error.to_string(), format!("{address} answered 404"));
+            }
+        }
+    }
+    let elsewhere = Secret::new("https://evil.test/secret-id/control");
+    let error = vapi::hang_up(&connector, &tenant, &elsewhere)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, OutboundError::HostNotAllowed { .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_vapi_says_of_its_control_is_kept() {
+    let url = "https://localhost/secret-id/control";
+    let named = format!(r#"{{"id":"secret-id","monitor":{{"controlUrl":"{url}"}}}}"#);
+    for (body, control) in [
+        (named.as_str(), VapiControl::Url(Secret::new(url))),
+        ("{}", VapiControl::Unnamed),
+        (
+            r#"{"monitor":{"listenUrl":"wss://localhost/"}}"#,
+            VapiControl::Unnamed,
+        ),
+    ] {
+        let server = Server::new().await;
+        let tenant = with_vapi(&server);
+        let call = VapiCall {
+            call_sid: call(0, 1),
+            from: String::new(),
+            to: String::new(),
+        };
+        let answer = json_answer("201 Created", body);
+        let connector = Connector::default();
+        let (created, _) = tokio::join!(
+            vapi::create(&connector, &tenant, &call),
+            server.serve(true, &answer)
+        );
+        let created = created.unwrap();
+        assert_eq!(created.control, control);
+        assert!(!format!("{created:?}").contains("secret-id"));
+        // A call without a socket is no less a call.
+        let error = vapi::connect(&connector, &tenant, &created)
+            .await
+            .unwrap_err();
+        let failure = error.failure("Vapi", Fault::Vendor);
+        assert_eq!(failure.outcome, DialOutcome::Malformed);
     }
 }
 

@@ -3,6 +3,7 @@
     reason = "a test that cannot go on ends with a panic"
 )]
 
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use shards::tick_stream::LiveStream;
@@ -10,9 +11,11 @@ use shards::tick_stream::LiveStream;
 use super::super::{Signalling, SignallingNews};
 use super::*;
 use crate::call::TrunkMedia;
+use crate::call::dialled::{DialledSocket, VapiControl, VapiDialled};
 use crate::call::rings::{TrunkDial, TrunkProgress, VendorDial, VendorDialTarget};
-use crate::config::{AgentConfig, AgentDialect};
+use crate::config::{AgentConfig, AgentDialect, Secret};
 use crate::control::fixtures::{call, config, set_trunk, tenant, trunk};
+use crate::websocket::{Message, Reader, Role};
 
 struct Agents {
     signalling: Signalling,
@@ -75,13 +78,42 @@ impl Agents {
     fn fail(&mut self, key: DialKey, fault: Fault) {
         let refusal = Refusal::new(RefusalCode::Internal, fault, "it does not answer");
         let outcome = DialOutcome::Unreachable;
-        let failure = DialFailure { outcome, refusal };
-        self.signalling.handle_dialled(self.now, key, Err(failure));
+        self.dialled(key, Err(DialFailure { outcome, refusal }));
     }
 
     fn connect(&mut self, key: DialKey) {
-        self.signalling
-            .handle_dialled(self.now, key, Ok(Box::new(live_stream())));
+        self.dialled(key, Ok(Box::new(live_stream().0)));
+    }
+
+    /// Of the agent's trunk.
+    fn dialled(&mut self, key: DialKey, outcome: Result<Box<LiveStream>, DialFailure>) {
+        let peer = DialledPeer::Agent(Arc::clone(&self.config.trunks[&trunk("agent")]));
+        self.peer_dialled(key, peer, outcome);
+    }
+
+    fn peer_dialled(
+        &mut self,
+        key: DialKey,
+        peer: DialledPeer,
+        outcome: Result<Box<LiveStream>, DialFailure>,
+    ) {
+        let dialled = Dialled { key, peer, outcome };
+        self.signalling.handle_dialled(self.now, dialled);
+    }
+
+    fn vapi(&self, control: VapiControl) -> DialledPeer {
+        let tenant = Arc::clone(&self.config.tenants[&tenant("acme")]);
+        DialledPeer::Vapi(VapiDialled { tenant, control })
+    }
+
+    fn left(&mut self) -> Option<VapiControl> {
+        match self.signalling.poll_news()? {
+            SignallingNews::VapiLeft(call_sid, left) => {
+                assert_eq!(call_sid, call(0, 1));
+                Some(left.control)
+            }
+            other => panic!("a call at Vapi was due, not {other:?}"),
+        }
     }
 
     fn progress(&mut self) -> Option<TrunkProgress> {
@@ -95,7 +127,7 @@ impl Agents {
         }
     }
 
-    fn vendor_socket(&mut self) -> Option<Result<Box<LiveStream>, Refusal>> {
+    fn vendor_socket(&mut self) -> Option<Result<Box<DialledSocket>, Refusal>> {
         match self.signalling.poll_news()? {
             SignallingNews::VendorSocket(call_sid, socket) => {
                 assert_eq!(call_sid, call(0, 1));
@@ -118,15 +150,17 @@ impl Agents {
     }
 }
 
-fn live_stream() -> LiveStream {
+/// An open socket, and its far end.
+fn live_stream() -> (LiveStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    LiveStream {
+    let live = LiveStream {
         peer: listener.local_addr().unwrap(),
         fd: stream.into(),
         tls: None,
         head: Vec::new(),
-    }
+    };
+    (live, listener.accept().unwrap().0)
 }
 
 #[test]
@@ -194,6 +228,70 @@ fn who_takes_an_incoming_call_is_dialled_and_handed_on() {
     let refusal = agents.vendor_socket().unwrap().unwrap_err();
     assert_eq!(refusal.fault, Fault::Vendor);
     assert!(agents.vendor_socket().is_none());
+}
+
+/// With which codes a peer is closed, to the end of the stream.
+fn closes(mut far: TcpStream) -> Vec<u16> {
+    let mut bytes = Vec::new();
+    far.read_to_end(&mut bytes).unwrap();
+    let mut reader = Reader::new(Role::Server, 1 << 16);
+    reader.push(&bytes);
+    let mut closes = Vec::new();
+    while let Some(message) = reader.next().unwrap() {
+        let Message::Close { code, .. } = message else {
+            panic!("{message:?}");
+        };
+        closes.push(code.unwrap_or_default());
+    }
+    closes
+}
+
+#[test]
+fn a_socket_that_nobody_waits_for_is_closed_with_a_word() {
+    let mut agents = Agents::new();
+    agents.dial(1);
+    let (key, _) = agents.ordered().unwrap();
+    agents.signalling.handle_over(key.call_sid);
+    let (live, mut far) = live_stream();
+    far.write_all(b"\x82\x01x").unwrap();
+    agents.dialled(key, Ok(Box::new(live)));
+    assert_eq!(closes(far), [1000]);
+}
+
+#[test]
+fn a_call_at_vapi_that_nobody_needs_is_ended() {
+    let url = || VapiControl::Url(Secret::new("https://control"));
+    let mut agents = Agents::new();
+    let begin = |agents: &mut Agents| {
+        agents.dial_vendor(1, VendorDialTarget::Vapi);
+        agents.ordered().unwrap().0
+    };
+    let refused = || {
+        Err(DialFailure {
+            outcome: DialOutcome::Refused,
+            refusal: Refusal::new(RefusalCode::Internal, Fault::Vendor, "403"),
+        })
+    };
+    // Its socket was refused.
+    let key = begin(&mut agents);
+    let peer = agents.vapi(url());
+    agents.peer_dialled(key, peer, refused());
+    assert_eq!(agents.left(), Some(url()));
+    assert!(agents.vendor_socket().unwrap().is_err());
+    // The caller hung up before the socket was open.
+    let key = begin(&mut agents);
+    agents.signalling.handle_over(key.call_sid);
+    assert_eq!(agents.given_up(), Some(key));
+    let peer = agents.vapi(url());
+    agents.peer_dialled(key, peer, Ok(Box::new(live_stream().0)));
+    assert_eq!(agents.left(), Some(url()));
+    // It is used: who it is goes with it.
+    let key = begin(&mut agents);
+    let peer = agents.vapi(url());
+    agents.peer_dialled(key, peer, Ok(Box::new(live_stream().0)));
+    let socket = agents.vendor_socket().unwrap().unwrap();
+    assert!(matches!(socket.peer, DialledPeer::Vapi(vapi) if vapi.control == url()));
+    assert!(agents.signalling.poll_news().is_none());
 }
 
 #[test]
