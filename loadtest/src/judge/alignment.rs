@@ -17,6 +17,8 @@ const STRETCH_LIKENESS_MIN: f64 = 0.4;
 const STRETCH_LIKENESS_GAIN: f64 = 0.1;
 /// Clocks that drift by more are broken: crystals keep within 100 ppm.
 const DRIFT_PPM_MAX: f64 = 500.0;
+/// What is heard from the middle of a word on begins with an edge, which band limiting spreads to both sides: 40 ms are left out.
+const ONSET_SAMPLES: usize = 320;
 /// Sounding begins where 20 ms are above -60 dB of the loudest.
 const SOUND_DB: f64 = -60.0;
 
@@ -156,7 +158,10 @@ impl Alignment {
                 let begin = self.offset.round() as i64;
                 begin..begin + reference.len() as i64
             }
-            Playback::Looped => first_sound(recording) as i64..recording.len() as i64,
+            Playback::Looped => {
+                let begin = (first_sound(recording) + ONSET_SAMPLES).min(recording.len());
+                begin as i64..recording.len() as i64
+            }
         }
     }
 

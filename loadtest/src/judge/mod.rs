@@ -6,6 +6,7 @@
 //! its own source; it is no PESQ and knows nothing about tones, music or comfort.
 
 mod alignment;
+mod images;
 mod similarity;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,8 @@ use thiserror::Error;
 use crate::audio::Audio;
 use crate::spectrum;
 use alignment::{Alignment, Elasticity};
+
+pub use images::images_db;
 
 /// Everything is judged at this rate.
 const JUDGING_RATE_HZ: u32 = 8_000;

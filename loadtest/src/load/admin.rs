@@ -13,6 +13,7 @@ use serde::Deserialize;
 use server::call::{CallEvent, EventType};
 use thiserror::Error;
 
+use super::report::GatewayFrames;
 use crate::gateway::{Metrics, http};
 
 /// What must be zero without calls, summed over shards.
@@ -24,9 +25,13 @@ const OBJECTS: [&str; 6] = [
     "clutchcall_media_ports",
     "clutchcall_slab_entries",
 ];
-/// Frames of 20 ms that the legs of Twilio, Vapi and AI agents made up, and left out.
+/// Frames of 20 ms that the legs of Twilio, Vapi and AI agents made up, blended, left out and did not send.
 const PCM_CONCEALED: &str = "clutchcall_pcm_frames_concealed_total";
+const PCM_CROSSFADED: &str = "clutchcall_pcm_frames_crossfaded_total";
 const PCM_DROPPED: &str = "clutchcall_pcm_frames_dropped_total";
+const PCM_UNSENT: &str = "clutchcall_pcm_frames_unsent_total";
+/// Of [`GatewayFigures::dropped`]: what came before anybody listened.
+const NOT_ANSWERED: &str = "not_answered";
 /// How long the event stream may be silent before the reader looks whether it should end.
 const READ_TIMEOUT: Duration = Duration::from_millis(100);
 /// The most calls whose events are counted.
@@ -66,8 +71,8 @@ pub struct GatewayFigures {
     pub dropped: HashMap<String, f64>,
     /// Shards.
     pub shards: u64,
-    /// Frames that legs of sound over WebSockets concealed, and dropped; none: nothing is told of them.
-    pub pcm_frames: Option<(f64, f64)>,
+    /// What legs of sound over WebSockets did to their frames; none: not all of it is told.
+    pub pcm_frames: Option<GatewayFrames>,
 }
 
 impl Admin {
@@ -94,8 +99,7 @@ impl Admin {
             objects: OBJECTS.iter().map(|name| metrics.sum(name)).sum(),
             dropped: HashMap::new(),
             shards: count(&metrics, "clutchcall_busy_seconds_total{"),
-            pcm_frames: (count(&metrics, PCM_CONCEALED) > 0)
-                .then(|| (metrics.sum(PCM_CONCEALED), metrics.sum(PCM_DROPPED))),
+            pcm_frames: pcm_frames(&metrics),
         };
         for (series, value) in &metrics.series {
             let reason = series
@@ -108,6 +112,18 @@ impl Admin {
         }
         Ok(figures)
     }
+}
+
+fn pcm_frames(metrics: &Metrics) -> Option<GatewayFrames> {
+    let told = |name: &str| (count(metrics, name) > 0).then(|| metrics.sum(name) as u64);
+    let label = format!("reason=\"{NOT_ANSWERED}\"");
+    Some(GatewayFrames {
+        concealed: told(PCM_CONCEALED)?,
+        crossfaded: told(PCM_CROSSFADED)?,
+        dropped: told(PCM_DROPPED)?,
+        unsent: told(PCM_UNSENT)?,
+        not_answered: metrics.matching("clutchcall_packets_dropped_total", &label) as u64,
+    })
 }
 
 fn count(metrics: &Metrics, prefix: &str) -> u64 {

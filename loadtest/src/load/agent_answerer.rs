@@ -16,7 +16,8 @@ use super::call::{CallClocks, CallNumber};
 use super::far_end::{FarEndCalls, number_of};
 use super::http_service::{ServiceConnection, ServiceTls};
 use super::media::{
-    Direction, EncodedSpeech, LegRecord, MediaThreads, StreamPlan, StreamSocket, Wire,
+    BotStream, Direction, EncodedSpeech, LegRecord, MediaThreads, StreamPlan, StreamSocket, Wire,
+    read_connected,
 };
 
 /// From the TCP connection to the start message.
@@ -153,27 +154,22 @@ impl Shared {
 
     /// Which call it is, and how it is spoken to.
     async fn start_of(&self, socket: &mut StreamSocket) -> Option<(CallNumber, Wire)> {
-        let (kind, start) = match self.dialect {
-            AgentDialect::Twilio => ("event", "start"),
-            AgentDialect::Pcm16 => ("type", "start"),
-        };
-        let message = loop {
-            let text = socket.next_text().await.ok()?;
-            let message: Value = serde_json::from_str(&text).ok()?;
-            if message[kind] == start {
-                break message;
-            }
-        };
+        let first = socket.next_text().await.ok()?;
         match self.dialect {
             AgentDialect::Twilio => {
-                let to = message["start"]["customParameters"]["to"].as_str()?;
-                let stream_sid = message["streamSid"].as_str()?.to_owned();
-                Some((number_of(to)?, Wire::TwilioBot { stream_sid }))
+                read_connected(&first).ok()?;
+                let start = socket.next_text().await.ok()?;
+                let (stream, parameters) = BotStream::read_start(&start).ok()?;
+                Some((number_of(parameters.get("to")?)?, Wire::TwilioBot(stream)))
             }
             AgentDialect::Pcm16 => {
-                let number = number_of(message["to"].as_str()?)?;
-                let goodbye = HANG_UP.to_owned();
-                Some((number, Wire::Binary { goodbye }))
+                let start: Value = serde_json::from_str(&first).ok()?;
+                let number = (start["type"] == "start").then(|| start["to"].as_str())??;
+                let wire = Wire::Binary {
+                    goodbye: HANG_UP.to_owned(),
+                    their_goodbye: "stop",
+                };
+                Some((number_of(number)?, wire))
             }
         }
     }

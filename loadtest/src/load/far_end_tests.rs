@@ -119,7 +119,7 @@ fn twilio_calls_an_agent_that_was_made_for_it() {
             account: TwilioAccount {
                 public_url: "wss://localhost".to_owned(),
                 auth_token: "secret".to_owned(),
-                account_sid: "AC0".to_owned(),
+                account_sid: format!("AC{}", "0".repeat(32)),
             },
             speech: Arc::clone(&alpha),
             trunk_id: None,
@@ -273,6 +273,7 @@ fn a_call_that_was_made_at_vapi_is_behind_its_url() {
             socket,
             wire: Wire::Binary {
                 goodbye: super::vapi::END_CALL.to_owned(),
+                their_goodbye: "end-call",
             },
             direction: Direction::BToA,
             frames: Arc::clone(&bravo),

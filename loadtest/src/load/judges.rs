@@ -71,6 +71,8 @@ impl Standard {
 pub struct Judged {
     /// The judge's own.
     pub verdict: Verdict,
+    /// What lies above the telephone band against the speech, in dB, where there should be nothing.
+    pub images_db: Option<f64>,
     /// Of the verdict's delay, what the path added: without packetisation and the sender's look-ahead, in ms.
     pub transit_ms: Option<f64>,
 }
@@ -319,8 +321,12 @@ fn judge_direction(
     let transit_ms = verdict
         .delay_ms
         .map(|delay_ms| delay_ms - f64::from(PACKET_MS) - speech.lookahead_ms());
+    let is_widened = speech.codec().has_telephone_band() && codec == AudioCodec::L16;
     Ok(Judged {
         verdict,
+        images_db: is_widened
+            .then(|| judge::images_db(&recording.audio))
+            .flatten(),
         transit_ms,
     })
 }

@@ -237,12 +237,20 @@ impl FarEndOf {
         }
     }
 
-    /// How a call should have ended there.
-    fn wanted_end(&self) -> &'static str {
-        match self {
-            Self::Sip(_) => "the far end got no BYE",
-            Self::Agent(_) => "the agent's socket was not closed",
-            Self::Vapi(_) => "Vapi's socket was not closed",
+    /// What was wrong with a call there, or with its end; without a record it had none.
+    fn fault(&self, record: Option<&LegRecord>) -> Option<String> {
+        let whose = match self {
+            Self::Sip(_) => {
+                return record
+                    .is_none()
+                    .then(|| "the far end got no BYE".to_owned());
+            }
+            Self::Agent(_) => "the agent's socket",
+            Self::Vapi(_) => "Vapi's socket",
+        };
+        match record {
+            Some(record) => Some(format!("{whose}: {}", record.stream_fault()?)),
+            None => Some(format!("{whose} was not closed")),
         }
     }
 }
@@ -320,12 +328,11 @@ impl Parties for CallParties {
         let mut at_far_end = None;
         if let Some(answerer) = &self.answerer {
             at_far_end = answerer.record_of(number, END_WITHIN).await;
-            if at_far_end.is_none() && failure.is_none() {
-                failure = Some(CallFailure {
-                    stage: None,
-                    reason: answerer.wanted_end().to_owned(),
-                });
-            }
+            let fault = answerer.fault(at_far_end.as_ref());
+            failure = failure.or(fault.map(|reason| CallFailure {
+                stage: None,
+                reason,
+            }));
         }
         let (at_vendor, at_trunk) = if self.is_reversed() {
             (at_far_end, at_caller)

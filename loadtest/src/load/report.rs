@@ -69,6 +69,12 @@ pub struct Report {
     pub gateway_cores: u64,
     /// How late the generator sent, 99th percentile in the steady window, in ms. Of calls that come and go, in the whole run.
     pub generator_late_ms_p99: Option<f64>,
+    /// How late it sent a frame at most, in the whole run, in ms; 1001 stands for more than a second.
+    #[serde(default)]
+    pub generator_late_ms_max: Option<f64>,
+    /// The loudest of what lies above the telephone band where it was heard at 16 kHz, against the speech, in dB.
+    #[serde(default)]
+    pub images_db_max: Option<f64>,
     /// CPU that the hypervisor took from all cores together in the same time, in percent of one core.
     pub steal_pct: Option<f64>,
     /// Calls without exactly one CREATE and one HANGUP_COMPLETE at `/v1/events`.
@@ -94,10 +100,40 @@ pub struct Report {
 pub struct FrameReport {
     /// Of all calls.
     pub counts: BothWays<FrameCounts>,
-    /// Frames that the gateway says it has made up; none: it does not say.
-    pub gateway_concealed: Option<u64>,
-    /// Frames that the gateway says it has left out.
-    pub gateway_dropped: Option<u64>,
+    /// Every call was compared, from its beginning to its end.
+    #[serde(default)]
+    pub is_whole: bool,
+    /// The gateway's own account; none: it does not say all of it.
+    #[serde(default)]
+    pub gateway: Option<GatewayFrames>,
+}
+
+/// What a gateway says that it did to frames of sound on WebSockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct GatewayFrames {
+    /// Made up.
+    pub concealed: u64,
+    /// Blended with what was made up before them.
+    pub crossfaded: u64,
+    /// Left out.
+    pub dropped: u64,
+    /// Not sent to a peer that does not read.
+    pub unsent: u64,
+    /// Of all packets: came before anybody listened.
+    pub not_answered: u64,
+}
+
+impl GatewayFrames {
+    /// What was added since.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            concealed: self.concealed.saturating_sub(before.concealed),
+            crossfaded: self.crossfaded.saturating_sub(before.crossfaded),
+            dropped: self.dropped.saturating_sub(before.dropped),
+            unsent: self.unsent.saturating_sub(before.unsent),
+            not_answered: self.not_answered.saturating_sub(before.not_answered),
+        }
+    }
 }
 
 /// Median and 99th percentile.

@@ -181,6 +181,13 @@ impl Scenario {
         u32::from(callers) + u32::from(far_end)
     }
 
+    /// Telephone speech is heard at 16 kHz, where an upsampler may leave images.
+    pub fn is_widened(self) -> bool {
+        let (a, b) = (self.codec_a(), self.codec_b());
+        let widens = |from: AudioCodec, to| from.has_telephone_band() && to == AudioCodec::L16;
+        widens(a, b) || widens(b, a)
+    }
+
     /// A SIP carrier takes part.
     pub fn has_sip(self) -> bool {
         self.far_end() == FarEnd::Sip || self.callers() == Callers::Sip

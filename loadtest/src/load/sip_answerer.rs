@@ -11,27 +11,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
 use super::call::{CallClocks, CallNumber};
 use super::far_end;
 use super::media::{Direction, EncodedSpeech, Leg, LegPlan, LegRecord, MediaThreads, Protection};
+use super::sip_socket::{SipSocket, T1, T2};
 use crate::media::{AudioCodec, OutgoingFormat};
 use crate::sip_peer::{RemoteSdp, SipMessage};
 
-/// The longest message.
-const MESSAGE_BYTES_MAX: usize = 65_535;
-/// A 200 is repeated first after so long (RFC 3261 T1), then after twice that, up to T2.
-const T1: Duration = Duration::from_millis(500);
-/// The longest pause between two repetitions.
-const T2: Duration = Duration::from_secs(4);
 /// A 200 without ACK is given up.
 const ACK_TIMEOUT: Duration = Duration::from_secs(32);
 /// How often what is to be repeated is looked at.
 const REPEAT_EVERY: Duration = Duration::from_millis(100);
-/// What the kernel keeps while others have their turn, in bytes.
-const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 
 /// How calls are answered.
 pub struct AnswererConfig {
@@ -51,13 +43,11 @@ pub struct AnswererConfig {
 #[derive(Clone)]
 pub struct Answerer {
     shared: Rc<Shared>,
-    local: SocketAddr,
 }
 
 struct Shared {
     config: AnswererConfig,
-    socket: UdpSocket,
-    local: SocketAddr,
+    socket: SipSocket,
     state: RefCell<State>,
     ended: Notify,
     came: Notify,
@@ -98,27 +88,26 @@ impl Answerer {
     /// # Errors
     /// The socket.
     pub fn start(config: AnswererConfig) -> io::Result<Self> {
-        let socket = config.socket.try_clone()?;
-        super::host::grow_receive_buffer(&socket, RECEIVE_BUFFER_BYTES);
-        socket.set_nonblocking(true)?;
-        let socket = UdpSocket::from_std(socket)?;
-        let local = socket.local_addr()?;
+        let socket = SipSocket::open(&config.socket)?;
         let shared = Rc::new(Shared {
             config,
             socket,
-            local,
             state: RefCell::default(),
             ended: Notify::new(),
             came: Notify::new(),
         });
-        tokio::task::spawn_local(receive(Rc::clone(&shared)));
+        let answering = Rc::clone(&shared);
+        tokio::task::spawn_local(async move {
+            let answer = |message: SipMessage, remote| answering.answer(&message, remote);
+            answering.socket.serve(answer).await;
+        });
         tokio::task::spawn_local(repeat(Rc::clone(&shared)));
-        Ok(Self { shared, local })
+        Ok(Self { shared })
     }
 
     /// Where SIP is listened for.
     pub fn local_addr(&self) -> SocketAddr {
-        self.local
+        self.shared.socket.local()
     }
 
     /// A call with this number will come.
@@ -176,24 +165,6 @@ impl Answerer {
     }
 }
 
-async fn receive(shared: Rc<Shared>) {
-    let mut buffer = vec![0; MESSAGE_BYTES_MAX];
-    loop {
-        let Ok((len, remote)) = shared.socket.recv_from(&mut buffer).await else {
-            continue;
-        };
-        let text = String::from_utf8_lossy(buffer.get(..len).unwrap_or_default());
-        // Keep-alives and what is no SIP.
-        let Some(message) = SipMessage::parse(&text) else {
-            continue;
-        };
-        if let Some(answer) = shared.answer(&message, remote) {
-            // UDP may lose it; the request is repeated then.
-            let _ = shared.socket.send_to(answer.as_bytes(), remote).await;
-        }
-    }
-}
-
 async fn repeat(shared: Rc<Shared>) {
     loop {
         tokio::time::sleep(REPEAT_EVERY).await;
@@ -214,7 +185,7 @@ async fn repeat(shared: Rc<Shared>) {
                 .collect()
         };
         for (remote, text) in due {
-            let _ = shared.socket.send_to(text.as_bytes(), remote).await;
+            shared.socket.send(&text, remote).await;
         }
     }
 }
@@ -306,7 +277,7 @@ impl Shared {
         let (clocks, phase) = state.expected.remove(&number).ok_or((404, "Not Found"))?;
         let offer = RemoteSdp::parse(&message.body).ok_or((488, "Not Acceptable Here"))?;
         let failed = |_| (500, "No Media Socket");
-        let socket = std::net::UdpSocket::bind((self.local.ip(), 0)).map_err(failed)?;
+        let socket = std::net::UdpSocket::bind((self.socket.local().ip(), 0)).map_err(failed)?;
         let local = socket.local_addr().map_err(failed)?;
         let ours = OutgoingFormat {
             codec: self.config.codec,
@@ -367,7 +338,7 @@ impl Shared {
     }
 
     fn contact(&self) -> String {
-        format!("<sip:load@{}>", self.local)
+        format!("<sip:load@{}>", self.socket.local())
     }
 }
 

@@ -11,7 +11,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc};
 
 use super::call::{
@@ -19,21 +18,14 @@ use super::call::{
 };
 use super::media::{Direction, EncodedSpeech, Leg, LegPlan, LegRecord, MediaThreads, Protection};
 use super::sip_answerer::sdp;
+use super::sip_socket::{SipSocket, T1, T2};
 use crate::media::{AudioCodec, OutgoingFormat};
 use crate::sip_peer::{RemoteSdp, SipMessage};
 
-/// The longest message.
-const MESSAGE_BYTES_MAX: usize = 65_535;
-/// A request is repeated first after so long (RFC 3261 T1), then after twice that, up to [`T2`].
-const T1: Duration = Duration::from_millis(500);
-/// The longest pause between two repetitions.
-const T2: Duration = Duration::from_secs(4);
 /// From the INVITE to its answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// From the BYE to its answer.
 const BYE_WITHIN: Duration = Duration::from_secs(5);
-/// What the kernel keeps while others have their turn, in bytes.
-const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 
 /// How calls are made.
 pub struct SipCallerConfig {
@@ -61,7 +53,7 @@ pub struct SipCaller {
 
 struct Shared {
     config: SipCallerConfig,
-    socket: UdpSocket,
+    socket: SipSocket,
     local: SocketAddr,
     dialogs: RefCell<HashMap<String, Dialog>>,
 }
@@ -98,18 +90,19 @@ impl SipCaller {
     /// # Errors
     /// The socket.
     pub fn start(config: SipCallerConfig) -> io::Result<Self> {
-        let socket = config.socket.try_clone()?;
-        super::host::grow_receive_buffer(&socket, RECEIVE_BUFFER_BYTES);
-        socket.set_nonblocking(true)?;
-        let socket = UdpSocket::from_std(socket)?;
-        let local = socket.local_addr()?;
+        let socket = SipSocket::open(&config.socket)?;
+        let local = socket.local();
         let shared = Rc::new(Shared {
             config,
             socket,
             local,
             dialogs: RefCell::default(),
         });
-        tokio::task::spawn_local(receive(Rc::clone(&shared)));
+        let calling = Rc::clone(&shared);
+        tokio::task::spawn_local(async move {
+            let handle = |message, _| calling.handle(message);
+            calling.socket.serve(handle).await;
+        });
         Ok(Self { shared })
     }
 
@@ -318,12 +311,8 @@ impl Shared {
     }
 
     async fn send(&self, message: &SipMessage) {
-        // UDP may lose it as well; what matters is repeated.
-        let bytes = message.to_string();
-        let _ = self
-            .socket
-            .send_to(bytes.as_bytes(), self.config.gateway)
-            .await;
+        let text = message.to_string();
+        self.socket.send(&text, self.config.gateway).await;
     }
 
     /// Sends a request until it has a final response.
@@ -388,22 +377,5 @@ impl Shared {
             _ => (501, "Not Implemented"),
         };
         Some(SipMessage::response(&message, status, reason, "load").to_string())
-    }
-}
-
-async fn receive(shared: Rc<Shared>) {
-    let mut buffer = vec![0; MESSAGE_BYTES_MAX];
-    loop {
-        let Ok((len, remote)) = shared.socket.recv_from(&mut buffer).await else {
-            continue;
-        };
-        let text = String::from_utf8_lossy(buffer.get(..len).unwrap_or_default());
-        // Keep-alives and what is no SIP.
-        let Some(message) = SipMessage::parse(&text) else {
-            continue;
-        };
-        if let Some(answer) = shared.handle(message) {
-            let _ = shared.socket.send_to(answer.as_bytes(), remote).await;
-        }
     }
 }

@@ -47,7 +47,12 @@ impl StreamCall {
     /// Hangs up in the vendor's way, unless the gateway has; what was heard, if the media thread still tells.
     pub async fn hang_up(self) -> (Option<LegRecord>, Option<CallFailure>) {
         match self.leg.close_later().await {
-            Ok(record) => (Some(record), None),
+            Ok(record) => {
+                let fault = record.stream_fault();
+                let fault =
+                    fault.map(|why| failed_at(None, &format!("the caller's socket: {why}")));
+                (Some(record), fault)
+            }
             Err(_) => (None, Some(failed_at(None, &"the media thread is gone"))),
         }
     }

@@ -44,6 +44,7 @@ impl VapiCaller {
             socket,
             wire: Wire::Binary {
                 goodbye: END_CALL.to_owned(),
+                their_goodbye: "end-call",
             },
             direction: Direction::AToB,
             frames: Arc::clone(&self.speech),

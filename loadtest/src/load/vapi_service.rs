@@ -265,6 +265,7 @@ impl Shared {
             socket,
             wire: Wire::Binary {
                 goodbye: ENDED.to_owned(),
+                their_goodbye: "end-call",
             },
             direction: Direction::AToB,
             frames: Arc::clone(&self.config.speech),

@@ -35,6 +35,11 @@ impl AudioCodec {
         }
     }
 
+    /// Nothing above 4 kHz comes through it.
+    pub fn has_telephone_band(self) -> bool {
+        matches!(self, Self::Pcmu | Self::Pcma)
+    }
+
     /// The RTP clock in Hz.
     pub fn clock_rate_hz(self) -> u32 {
         self.sample_rate().hz()

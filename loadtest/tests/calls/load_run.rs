@@ -129,23 +129,16 @@ fn frames_between_twilio_and_a_carrier_or_an_agent_are_those_that_were_said() {
         let report = spawned(scenario, &["--calls", "4", "--duration", "6"]);
         assert_eq!(report["audio_ok"], 4, "{report:#}");
         let frames = &report["frames"];
-        let on_time = report["generator_late_ms_p99"].as_f64().unwrap() < 1.0;
-        let mut foreign = 0;
         for direction in ["a_to_b", "b_to_a"] {
             let counts = &frames["counts"][direction];
             assert!(counts["equal"].as_u64().unwrap() > 1_000, "{frames:#}");
-            if on_time {
-                assert_eq!(counts["missing"], 0, "{scenario}: {frames:#}");
-            }
-            foreign += counts["foreign"].as_u64().unwrap();
+            // Else the run would not have passed.
+            assert_eq!(counts["missing"], 0, "{scenario}: {frames:#}");
+            assert_eq!(counts["foreign"], 0, "{scenario}: {frames:#}");
         }
-        let told = |key: &str| frames[key].as_u64().unwrap();
-        let (concealed, dropped) = (told("gateway_concealed"), told("gateway_dropped"));
-        // A frame is cross-faded behind each concealment, and where some were dropped.
-        assert!(
-            (concealed..=2 * concealed + dropped).contains(&foreign),
-            "{scenario}: {frames:#}"
-        );
+        assert_eq!(frames["is_whole"], true, "{frames:#}");
+        assert_eq!(report["odd_sized"], 0, "{report:#}");
+        assert!(frames["gateway"].is_object(), "{frames:#}");
     }
 }
 
@@ -155,6 +148,7 @@ fn vapi_both_ways_and_agents_of_pages_pass_the_judge() {
         let report = spawned(scenario, &["--calls", "4", "--duration", "6"]);
         assert_eq!(report["audio_ok"], 4, "{scenario}: {report:#}");
         assert_eq!(report["transcoded"], true);
+        assert_eq!(report["odd_sized"], 0, "{scenario}: {report:#}");
         for snr_db in report["details"]["snr_db"]["a_to_b"].as_array().unwrap() {
             assert!(snr_db.as_f64().unwrap() >= 30.0, "{scenario}: {snr_db}");
         }

@@ -97,6 +97,8 @@ pub fn report(plan: &RunPlan, found: &Found) -> Report {
         steady_s: steady.seconds,
         gateway_cores: found.at_start.shards,
         generator_late_ms_p99: steady.media.lateness.quantile_ms(0.99),
+        generator_late_ms_max: generator_late_ms_max(found),
+        images_db_max: images_db_max(found),
         steal_pct: steady.steal_pct,
         events_missing: found
             .events_broken
@@ -121,7 +123,7 @@ pub fn report(plan: &RunPlan, found: &Found) -> Report {
         a_to_b: loss_pct(steady.media.lost.a_to_b, steady.media.received.a_to_b),
         b_to_a: loss_pct(steady.media.lost.b_to_a, steady.media.received.b_to_a),
     };
-    report.frames = frames(found);
+    report.frames = frames(plan, found);
     report.cpu_ms_per_call_s = steady.cpu_ms_per_call_s;
     report.cpu_ms_per_setup = cpu_ms_per_setup(found, steady.cpu_ms_per_call_s);
     report.rss_kb_per_call = rss_kb_per_call(found, &steady);
@@ -143,7 +145,7 @@ fn passed(found: &Found) -> u64 {
 }
 
 /// Of all calls that were judged, with what the gateway says of the calls after the warm-up.
-fn frames(found: &Found) -> Option<FrameReport> {
+fn frames(plan: &RunPlan, found: &Found) -> Option<FrameReport> {
     let mut counts = BothWays::<FrameCounts>::default();
     let mut all = found.verdicts.iter().filter_map(|verdict| verdict.frames);
     let first = all.next()?;
@@ -152,11 +154,27 @@ fn frames(found: &Found) -> Option<FrameReport> {
         counts.b_to_a.add(frames.b_to_a);
     }
     let told = found.after_warm_up.pcm_frames.zip(found.at_end.pcm_frames);
+    let unseen = counts.a_to_b.unseen + counts.b_to_a.unseen;
+    let compared = found.verdicts.iter().filter(|it| it.frames.is_some());
     Some(FrameReport {
         counts,
-        gateway_concealed: told.map(|(before, after)| (after.0 - before.0) as u64),
-        gateway_dropped: told.map(|(before, after)| (after.1 - before.1) as u64),
+        is_whole: unseen == 0 && compared.count() == plan.calls as usize,
+        gateway: told.map(|(before, after)| after.since(&before)),
     })
+}
+
+fn generator_late_ms_max(found: &Found) -> Option<f64> {
+    let of = |sample: &Sample| sample.media.lateness.quantile_ms(1.0);
+    found.samples.iter().filter_map(of).reduce(f64::max)
+}
+
+fn images_db_max(found: &Found) -> Option<f64> {
+    let directions = found.verdicts.iter().flat_map(|verdict| {
+        let BothWays { a_to_b, b_to_a } = &verdict.directions;
+        [a_to_b, b_to_a]
+    });
+    let judged = directions.filter_map(|it| it.as_ref()?.as_ref().ok()?.images_db);
+    judged.reduce(f64::max)
 }
 
 fn odd_sized(found: &Found) -> u64 {

@@ -16,6 +16,7 @@ use super::hearing::Hearing;
 use super::histogram::DelayHistogram;
 use super::protection::{Protection, Transform};
 use super::speech::EncodedSpeech;
+use super::stream_leg::StreamEnd;
 use super::sys;
 use super::window::{MediaWindow, Now};
 use crate::load::report::BothWays;
@@ -139,8 +140,10 @@ pub struct LegRecord {
     pub odd_sized: u64,
     /// Of a stream: messages other than audio.
     pub other_messages: u64,
-    /// Of a stream: how the far end ended it.
-    pub end: Option<String>,
+    /// Of a stream: how it ended; none: our close was not answered.
+    pub end: Option<StreamEnd>,
+    /// Of a stream: the first message that its dialect does not have, and why.
+    pub wrong: Option<String>,
 }
 
 pub(super) struct LegState {

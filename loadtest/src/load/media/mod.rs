@@ -25,6 +25,7 @@ mod stream_leg;
 mod stream_socket;
 mod sys;
 mod thread;
+mod twilio_wire;
 mod window;
 mod wire;
 
@@ -49,8 +50,9 @@ pub use histogram::DelayHistogram;
 pub use leg::{Direction, LegPlan, LegRecord};
 pub use protection::{Protection, SrtpMaster, SrtpProfile};
 pub use speech::EncodedSpeech;
-pub use stream_leg::StreamPlan;
+pub use stream_leg::{StreamEnd, StreamPlan};
 pub use stream_socket::{OpenStream, StreamError, StreamSocket};
+pub use twilio_wire::{BotStream, read_connected};
 pub use window::{MediaWindow, WINDOWS_MAX};
 pub use wire::Wire;
 
@@ -286,7 +288,8 @@ impl Leg {
         }
     }
 
-    /// Ends the leg; what it sent and heard comes a millisecond or so later, or an error when the thread is gone.
+    /// Ends the leg; what it sent and heard comes a millisecond or so later, of a stream when the far end has closed as well, or an
+    /// error when the thread is gone.
     pub fn close_later(mut self) -> oneshot::Receiver<LegRecord> {
         let (reply, record) = oneshot::channel();
         self.send_close(Some(reply));

@@ -21,8 +21,53 @@ use super::wire::{Heard, Wire};
 
 /// Messages that one leg reads in a turn; the rest waits for the next.
 const MESSAGES_PER_TURN_MAX: usize = 64;
-/// How long a far end may take to close its side.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long a far end may take to answer our close.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+/// A call that ended as it should (RFC 6455 section 7.4.1).
+const NORMAL_CLOSURE: u16 = 1000;
+
+/// How a stream ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamEnd {
+    /// We have closed: this is the far end's answer.
+    pub is_answer: bool,
+    /// Of the far end's close frame; none: it had none, or there was no such frame.
+    pub close_code: Option<u16>,
+    /// The far end has said goodbye in the words of its dialect, if that has any.
+    pub had_goodbye: bool,
+    /// For people.
+    pub how: String,
+}
+
+impl StreamEnd {
+    /// Why this is no end of a call; none: it is one.
+    pub fn fault(&self) -> Option<String> {
+        let how = &self.how;
+        if self.close_code != Some(NORMAL_CLOSURE) {
+            Some(how.clone())
+        } else if !self.is_answer && !self.had_goodbye {
+            Some(format!("{how}, without a goodbye before it"))
+        } else {
+            None
+        }
+    }
+}
+
+impl LegRecord {
+    /// What was wrong with a stream, or with its end.
+    pub fn stream_fault(&self) -> Option<String> {
+        if let Some(wrong) = &self.wrong {
+            return Some(wrong.clone());
+        }
+        match &self.end {
+            Some(end) => end.fault(),
+            None => Some(format!(
+                "our close was not answered in {} s",
+                CLOSE_WITHIN.as_secs()
+            )),
+        }
+    }
+}
 
 /// What a leg over a WebSocket is to do.
 pub struct StreamPlan {
@@ -54,6 +99,10 @@ pub(super) struct StreamLegState {
     pending: Vec<u8>,
     heard_frames: u64,
     tell_end: watch::Sender<Option<String>>,
+    /// The far end has said that the call is over.
+    had_goodbye: bool,
+    /// We have: so long its close is waited for.
+    closing_until: Option<Instant>,
     record: LegRecord,
 }
 
@@ -78,6 +127,8 @@ impl StreamLegState {
             pending: Vec::new(),
             heard_frames: 0,
             tell_end,
+            had_goodbye: !plan.wire.has_goodbye(),
+            closing_until: None,
             record: LegRecord {
                 first_frame: plan.clock.first_frame(),
                 ..LegRecord::default()
@@ -127,19 +178,32 @@ impl StreamLegState {
             match self.plan.socket.next() {
                 Ok(Some(message)) => self.handle(&message, window, now),
                 Ok(None) => return,
-                Err(StreamError(end)) => {
-                    self.record.end = Some(end.clone());
-                    self.tell_end.send_replace(Some(end));
-                    return;
-                }
+                Err(error) => return self.end(&error),
             }
         }
+    }
+
+    fn end(&mut self, error: &StreamError) {
+        self.record.end = Some(StreamEnd {
+            is_answer: self.closing_until.is_some(),
+            close_code: match error {
+                StreamError::Closed { code, .. } => Some(*code),
+                StreamError::ClosedWithoutCode | StreamError::Lost(_) => None,
+            },
+            had_goodbye: self.had_goodbye,
+            how: error.to_string(),
+        });
+        self.tell_end.send_replace(Some(error.to_string()));
     }
 
     fn handle(&mut self, message: &Message, window: &mut MediaWindow, now: &Now) {
         let before = self.pending.len();
         let codec = self.plan.frames.codec();
-        match self.plan.wire.hear(codec, message, &mut self.pending) {
+        let heard = self.plan.wire.hear(codec, message, &mut self.pending);
+        if self.had_goodbye && self.plan.wire.has_goodbye() && heard != Heard::Other {
+            self.note_wrong("a message behind the goodbye".to_owned());
+        }
+        match heard {
             Heard::Audio => {
                 let frame_bytes = self.plan.frames.payload(0).len();
                 let came = self.pending.len() - before;
@@ -151,8 +215,21 @@ impl StreamLegState {
                 // A socket that has ended says so when it is read.
                 let _ = self.plan.socket.send_text(&text);
             }
+            Heard::Goodbye => {
+                self.record.other_messages += 1;
+                self.had_goodbye = true;
+            }
             Heard::Other => self.record.other_messages += 1,
+            Heard::Wrong(why) => {
+                self.record.other_messages += 1;
+                self.note_wrong(why);
+            }
         }
+    }
+
+    fn note_wrong(&mut self, why: String) {
+        // The first tells what the others come from.
+        self.record.wrong.get_or_insert(why);
     }
 
     fn cut_frames(&mut self, frame_bytes: usize, window: &mut MediaWindow, now: &Now) {
@@ -178,49 +255,30 @@ impl StreamLegState {
         }
     }
 
-    /// Reads the rest, says goodbye and tells what there was. The socket stays until the far end has closed it as well.
-    pub(super) fn close(
-        mut self,
-        window: &mut MediaWindow,
-        now: &Now,
-    ) -> (LegRecord, Option<Lingering>) {
+    /// Reads the rest and says goodbye. What the far end sends until it has closed as well is still heard: a socket that is
+    /// dropped with unread bytes is reset, and what we said last might be lost.
+    pub(super) fn close(&mut self, window: &mut MediaWindow, now: &Now) {
         self.receive(window, now);
-        let lingering = self.record.end.is_none().then(|| {
-            if let Some(goodbye) = self.plan.wire.goodbye() {
-                // A socket that has ended needs no goodbye.
-                let _ = self.plan.socket.send_text(&goodbye);
-            }
-            self.plan.socket.close();
-            Lingering {
-                socket: self.plan.socket,
-                until: now.instant + LINGER,
-            }
-        });
-        self.hearing.tell(&mut self.record);
-        (self.record, lingering)
+        if self.record.end.is_some() {
+            return;
+        }
+        if let Some(goodbye) = self.plan.wire.goodbye() {
+            // A socket that has ended needs no goodbye.
+            let _ = self.plan.socket.send_text(&goodbye);
+        }
+        self.plan.socket.close(NORMAL_CLOSURE);
+        self.closing_until = Some(now.instant + CLOSE_WITHIN);
     }
-}
 
-/// A socket that we have closed and the far end has not: dropped with unread bytes, it would be reset, and what we said last
-/// might be lost.
-pub(super) struct Lingering {
-    socket: StreamSocket,
-    until: Instant,
-}
+    /// Both sides have closed, or the far end does not.
+    pub(super) fn is_over(&mut self, window: &mut MediaWindow, now: &Now) -> bool {
+        self.receive(window, now);
+        self.record.end.is_some() || self.closing_until.is_none_or(|until| now.instant >= until)
+    }
 
-impl Lingering {
-    /// Reads what comes; false when it can be dropped.
-    pub(super) fn wait(&mut self, now: &Now) -> bool {
-        if now.instant >= self.until {
-            return false;
-        }
-        self.socket.begin_turn();
-        loop {
-            match self.socket.next() {
-                Ok(Some(_)) => {}
-                Ok(None) => return true,
-                Err(_) => return false,
-            }
-        }
+    /// What there was.
+    pub(super) fn into_record(mut self) -> LegRecord {
+        self.hearing.tell(&mut self.record);
+        self.record
     }
 }

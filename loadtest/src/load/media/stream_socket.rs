@@ -36,8 +36,22 @@ pub struct OpenStream {
 
 /// A WebSocket that ended, or was not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0}")]
-pub struct StreamError(pub String);
+pub enum StreamError {
+    /// By the far end's close frame, with a code.
+    #[error("closed with {code}: {reason}")]
+    Closed {
+        /// RFC 6455 section 7.4.
+        code: u16,
+        /// For people; may be empty.
+        reason: String,
+    },
+    /// By a close frame without one.
+    #[error("closed without a code")]
+    ClosedWithoutCode,
+    /// Without a close frame.
+    #[error("{0}")]
+    Lost(String),
+}
 
 /// An open WebSocket.
 pub struct StreamSocket {
@@ -105,15 +119,20 @@ impl StreamSocket {
     /// The next message, if one is there. A close is an end, which says so.
     pub(super) fn next(&mut self) -> Result<Option<Message>, StreamError> {
         match self.socket.read() {
-            Ok(Message::Close(frame)) => Err(StreamError(match frame {
-                Some(frame) => {
-                    format!("closed with {}: {}", u16::from(frame.code), frame.reason)
-                }
-                None => "closed without a code".to_owned(),
-            })),
+            Ok(Message::Close(frame)) => {
+                // The answer, which waits to be sent; a far end that is gone does not want it.
+                let _ = self.socket.flush();
+                Err(match frame {
+                    Some(frame) => StreamError::Closed {
+                        code: frame.code.into(),
+                        reason: frame.reason.to_string(),
+                    },
+                    None => StreamError::ClosedWithoutCode,
+                })
+            }
             Ok(message) => Ok(Some(message)),
             Err(error) if would_block(&error) => Ok(None),
-            Err(error) => Err(StreamError(error.to_string())),
+            Err(error) => Err(StreamError::Lost(error.to_string())),
         }
     }
 
@@ -125,16 +144,16 @@ impl StreamSocket {
     /// Sends a message at once; what the kernel does not take waits for the next one.
     pub(super) fn send(&mut self, message: Message) -> Result<(), StreamError> {
         match self.socket.send(message) {
-            Err(error) if !would_block(&error) => Err(StreamError(error.to_string())),
+            Err(error) if !would_block(&error) => Err(StreamError::Lost(error.to_string())),
             _ => Ok(()),
         }
     }
 
     /// Closes from our side; the far end's close is still to come.
-    pub(super) fn close(&mut self) {
+    pub(super) fn close(&mut self, code: u16) {
         // It may be closed already.
         let _ = self.socket.close(Some(CloseFrame {
-            code: CloseCode::Normal,
+            code: CloseCode::from(code),
             reason: "".into(),
         }));
         let _ = self.socket.flush();

@@ -11,12 +11,15 @@ use std::time::Duration;
 use tungstenite::protocol::Role;
 
 use super::{
-    Direction, EncodedSpeech, FrameClock, Leg, LegRecord, MediaThreads, OpenStream, StreamPlan,
-    StreamSocket, Wire,
+    BotStream, Direction, EncodedSpeech, FrameClock, Leg, LegRecord, MediaThreads, OpenStream,
+    StreamPlan, StreamSocket, Wire,
 };
 use crate::media::AudioCodec;
 use crate::speech;
 
+const STREAM_SID: &str = "MZ00000000000000000000000000000001";
+const CALL_SID: &str = "CA00000000000000000000000000000001";
+const ACCOUNT_SID: &str = "AC00000000000000000000000000000001";
 const TALK: Duration = Duration::from_millis(1_500);
 
 fn sockets() -> [StreamSocket; 2] {
@@ -37,20 +40,36 @@ fn sockets() -> [StreamSocket; 2] {
 fn twilio() -> [Wire; 2] {
     [
         Wire::Twilio {
-            stream_sid: "MZ1".to_owned(),
-            call_sid: "CA1".to_owned(),
-            account_sid: "AC1".to_owned(),
+            stream_sid: STREAM_SID.to_owned(),
+            call_sid: CALL_SID.to_owned(),
+            account_sid: ACCOUNT_SID.to_owned(),
             sequence_number: 1,
         },
-        Wire::TwilioBot {
-            stream_sid: "MZ1".to_owned(),
-        },
+        Wire::TwilioBot(bot_stream()),
     ]
 }
 
+fn bot_stream() -> BotStream {
+    let start = serde_json::json!({
+        "event": "start",
+        "sequenceNumber": "1",
+        "streamSid": STREAM_SID,
+        "start": {
+            "accountSid": ACCOUNT_SID,
+            "streamSid": STREAM_SID,
+            "callSid": CALL_SID,
+            "tracks": ["inbound"],
+            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+            "customParameters": {},
+        },
+    });
+    BotStream::read_start(&start.to_string()).unwrap().0
+}
+
 fn binary() -> [Wire; 2] {
-    ["{\"type\":\"end-call\"}", "{\"type\":\"hangup\"}"].map(|goodbye| Wire::Binary {
-        goodbye: goodbye.to_owned(),
+    [("end-call", "hangup"), ("hangup", "end-call")].map(|(goodbye, their_goodbye)| Wire::Binary {
+        goodbye: format!("{{\"type\":\"{goodbye}\"}}"),
+        their_goodbye,
     })
 }
 
@@ -125,8 +144,11 @@ struct Pair2 {
 
 fn check(records: &[LegRecord; 2], rest: &Pair2, codec: AudioCodec) {
     assert_eq!(rest.how, "closed with 1000: ");
-    assert_eq!(records[0].end, None);
-    assert_eq!(records[1].end.as_deref(), Some("closed with 1000: "));
+    let ends = records.each_ref().map(|record| record.end.clone().unwrap());
+    assert!(ends[0].is_answer && !ends[1].is_answer && ends[1].had_goodbye);
+    for record in records {
+        assert_eq!(record.stream_fault(), None, "{:?}", record.end);
+    }
     for (record, other) in [(&records[0], &records[1]), (&records[1], &records[0])] {
         assert!(record.sent > 50, "{}", record.sent);
         assert_eq!(record.send_failures, 0);
@@ -169,17 +191,131 @@ fn binary_samples_arrive_as_they_were() {
     assert_eq!(records[1].other_messages, 1);
 }
 
+/// A bot's leg, and who talks to it.
+fn bot() -> (MediaThreads, Leg, StreamSocket) {
+    let media = MediaThreads::start(&[0]).unwrap();
+    let [far_end, socket] = sockets();
+    let frames = EncodedSpeech::encode(AudioCodec::Pcmu, &speech::alpha()).unwrap();
+    let plan = StreamPlan {
+        socket,
+        wire: Wire::TwilioBot(bot_stream()),
+        direction: Direction::BToA,
+        frames: Arc::new(frames),
+        phase: 0,
+        clock: Arc::new(FrameClock::default()),
+        heard_clock: Arc::new(FrameClock::default()),
+        record: Duration::from_secs(60),
+    };
+    let leg = media.open_stream(plan).unwrap();
+    (media, leg, far_end)
+}
+
+fn stop() -> String {
+    format!(
+        r#"{{"event":"stop","sequenceNumber":"2","streamSid":"{STREAM_SID}","stop":{{"accountSid":"{ACCOUNT_SID}","callSid":"{CALL_SID}"}}}}"#
+    )
+}
+
 #[test]
-fn a_far_end_that_is_gone_is_an_end_and_no_more_is_sent() {
-    let Pair {
-        legs: [a, mut b], ..
-    } = pair(AudioCodec::Pcmu, twilio());
-    std::thread::sleep(Duration::from_millis(200));
-    // Not even a close: the process died.
-    drop(a.close_later());
-    let how = run(end(&mut b));
-    assert!(how.starts_with("closed with"), "{how}");
-    std::thread::sleep(Duration::from_millis(200));
-    let record = b.close().unwrap();
-    assert!(record.sent < 25, "{}", record.sent);
+fn an_end_without_a_goodbye_and_1000_is_a_fault_and_no_more_is_sent() {
+    let stop = stop();
+    for (goodbye, code, fault) in [
+        (Some(&stop), Some(1000), None),
+        (
+            None,
+            Some(1000),
+            Some("closed with 1000: , without a goodbye before it"),
+        ),
+        (Some(&stop), Some(1011), Some("closed with 1011: ")),
+        // Not even a close: the process died.
+        (Some(&stop), None, Some("onnection reset")),
+        (None, None, Some("onnection reset")),
+    ] {
+        let (_media, mut leg, mut far_end) = bot();
+        std::thread::sleep(Duration::from_millis(100));
+        // Dropped with unread bytes, it would be reset.
+        far_end.begin_turn();
+        while far_end.next().unwrap().is_some() {}
+        if let Some(goodbye) = goodbye {
+            far_end.send_text(goodbye).unwrap();
+        }
+        match code {
+            Some(code) => far_end.close(code),
+            None => drop(far_end),
+        }
+        run(end(&mut leg));
+        let record = leg.close().unwrap();
+        let told = record.stream_fault();
+        match fault {
+            Some(fault) => assert!(
+                told.as_ref().is_some_and(|told| told.contains(fault)),
+                "{told:?}"
+            ),
+            None => assert_eq!(told, None),
+        }
+        assert!(record.sent < 25, "{}", record.sent);
+    }
+}
+
+#[test]
+fn a_close_that_is_not_answered_is_a_fault() {
+    let (_media, leg, far_end) = bot();
+    let record = leg.close().unwrap();
+    assert!(record.end.is_none());
+    assert_eq!(
+        record.stream_fault().unwrap(),
+        "our close was not answered in 2 s"
+    );
+    drop(far_end);
+}
+
+#[test]
+fn what_a_dialect_does_not_have_is_a_fault() {
+    let wrong_track = format!(
+        r#"{{"event":"media","sequenceNumber":"2","streamSid":"{STREAM_SID}","media":{{"track":"outbound","chunk":"1","timestamp":"0","payload":""}}}}"#
+    );
+    for (messages, why) in [
+        (vec![wrong_track], "media.track"),
+        (
+            vec![stop(), stop().replace("\"2\"", "\"3\"")],
+            "behind the goodbye",
+        ),
+    ] {
+        let (_media, mut leg, mut far_end) = bot();
+        for message in &messages {
+            far_end.send_text(message).unwrap();
+        }
+        far_end.close(1000);
+        run(end(&mut leg));
+        let told = leg.close().unwrap().stream_fault().unwrap();
+        assert!(told.contains(why), "{told}");
+    }
+}
+
+#[test]
+fn a_message_of_another_length_is_counted() {
+    let media = MediaThreads::start(&[0]).unwrap();
+    let [mut far_end, socket] = sockets();
+    let [wire, _] = binary();
+    let frames = EncodedSpeech::encode(AudioCodec::L16, &speech::alpha()).unwrap();
+    let plan = StreamPlan {
+        socket,
+        wire,
+        direction: Direction::BToA,
+        frames: Arc::new(frames),
+        phase: 0,
+        clock: Arc::new(FrameClock::default()),
+        heard_clock: Arc::new(FrameClock::default()),
+        record: Duration::from_secs(60),
+    };
+    let mut leg = media.open_stream(plan).unwrap();
+    for len in [640, 1_280, 640, 320] {
+        far_end
+            .send(tungstenite::Message::binary(vec![0; len]))
+            .unwrap();
+    }
+    far_end.close(1000);
+    run(end(&mut leg));
+    let record = leg.close().unwrap();
+    assert_eq!((record.odd_sized, record.received), (2, 4));
 }

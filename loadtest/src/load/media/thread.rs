@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::leg::{DATAGRAM_BYTES_MAX, LegRecord, LegState};
-use super::stream_leg::{Lingering, StreamLegState};
+use super::stream_leg::StreamLegState;
 use super::window::{MediaWindow, Now, Windows};
 use super::{PHASES, sys};
 
@@ -93,7 +93,8 @@ pub(super) struct MediaThread {
     grid: Grid,
     /// By phase.
     legs: Vec<Vec<AnyLeg>>,
-    lingering: Vec<Lingering>,
+    /// Streams that we have closed, and who asked for it.
+    closing: Vec<(Box<StreamLegState>, Option<oneshot::Sender<LegRecord>>)>,
     window: MediaWindow,
     seconds: u64,
     cpu_before: Duration,
@@ -107,7 +108,7 @@ impl MediaThread {
             windows,
             grid,
             legs: (0..PHASES).map(|_| Vec::new()).collect(),
-            lingering: Vec::new(),
+            closing: Vec::new(),
             window: MediaWindow::new(grid.begin + Duration::from_secs(1)),
             seconds: 1,
             cpu_before: Duration::ZERO,
@@ -159,8 +160,8 @@ impl MediaThread {
         for leg in self.legs.get_mut(opposite).into_iter().flatten() {
             leg.receive_between(&mut self.window, now);
         }
-        if phase_of(slot) == 0 {
-            self.lingering.retain_mut(|socket| socket.wait(now));
+        if phase_of(slot).is_multiple_of(PHASES / 2) {
+            self.end_closing(now);
         }
     }
 
@@ -216,16 +217,31 @@ impl MediaThread {
         };
         let record = match legs.swap_remove(found) {
             AnyLeg::Rtp(leg) => leg.close(&mut self.window, now, &mut self.buffer),
-            AnyLeg::Stream(leg) => {
-                let (record, lingering) = leg.close(&mut self.window, now);
-                self.lingering.extend(lingering);
-                record
+            AnyLeg::Stream(mut leg) => {
+                leg.close(&mut self.window, now);
+                return self.closing.push((leg, reply));
             }
         };
-        if let Some(reply) = reply {
-            // Whoever asked may be gone.
-            let _ = reply.send(record);
+        tell(reply, record);
+    }
+
+    fn end_closing(&mut self, now: &Now) {
+        let mut at = 0;
+        while let Some((leg, _)) = self.closing.get_mut(at) {
+            if leg.is_over(&mut self.window, now) {
+                let (leg, reply) = self.closing.swap_remove(at);
+                tell(reply, leg.into_record());
+            } else {
+                at += 1;
+            }
         }
+    }
+}
+
+fn tell(reply: Option<oneshot::Sender<LegRecord>>, record: LegRecord) {
+    if let Some(reply) = reply {
+        // Whoever asked may be gone.
+        let _ = reply.send(record);
     }
 }
 

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use tungstenite::Message;
 
+use super::twilio_wire::{BotStream, ToBot, ToTwilio, read_to_twilio};
 use crate::media::{AudioCodec, PACKET_MS};
 
 /// What a leg over a WebSocket speaks.
@@ -24,15 +25,14 @@ pub enum Wire {
         /// Of the last message: `start` was the first.
         sequence_number: u64,
     },
-    /// Media Streams as a bot sends and takes them.
-    TwilioBot {
-        /// From its `start`.
-        stream_sid: String,
-    },
+    /// Media Streams as a bot sends and takes them, behind `start`.
+    TwilioBot(BotStream),
     /// Binary messages of samples, mu-law or 16-bit little-endian.
     Binary {
         /// The text that ends a call from our side.
         goodbye: String,
+        /// The `type` of the text that ends it from the other.
+        their_goodbye: &'static str,
     },
 }
 
@@ -43,32 +43,18 @@ pub(super) enum Heard {
     Audio,
     /// A message that is to be answered with this one at once.
     Answer(String),
-    /// Anything else.
+    /// The far end has ended the call.
+    Goodbye,
+    /// Anything else that the dialect has.
     Other,
+    /// What it does not have, and why.
+    Wrong(String),
 }
 
 #[derive(Deserialize)]
-struct TwilioMessage<'a> {
-    #[serde(borrow)]
-    event: Cow<'a, str>,
-    #[serde(borrow, rename = "streamSid")]
-    stream_sid: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    media: Option<TwilioMedia<'a>>,
-    #[serde(borrow)]
-    mark: Option<TwilioMark<'a>>,
-}
-
-#[derive(Deserialize)]
-struct TwilioMedia<'a> {
-    #[serde(borrow)]
-    payload: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct TwilioMark<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
+struct Typed<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
 }
 
 impl Wire {
@@ -89,8 +75,9 @@ impl Wire {
                     STANDARD.encode(payload),
                 ))
             }
-            Self::TwilioBot { stream_sid } => Message::text(format!(
-                "{{\"event\":\"media\",\"streamSid\":\"{stream_sid}\",\"media\":{{\"payload\":\"{}\"}}}}",
+            Self::TwilioBot(stream) => Message::text(format!(
+                "{{\"event\":\"media\",\"streamSid\":\"{}\",\"media\":{{\"payload\":\"{}\"}}}}",
+                stream.stream_sid(),
                 STANDARD.encode(payload),
             )),
             Self::Binary { .. } => {
@@ -116,9 +103,14 @@ impl Wire {
                      \"stop\":{{\"accountSid\":\"{account_sid}\",\"callSid\":\"{call_sid}\"}}}}"
                 ))
             }
-            Self::TwilioBot { .. } => None,
-            Self::Binary { goodbye } => Some(goodbye.clone()),
+            Self::TwilioBot(_) => None,
+            Self::Binary { goodbye, .. } => Some(goodbye.clone()),
         }
+    }
+
+    /// The far end says goodbye before it closes. To Twilio nobody does: there is no message for it.
+    pub(super) fn has_goodbye(&self) -> bool {
+        !matches!(self, Self::Twilio { .. })
     }
 
     /// Takes a message; sound goes to the end of `audio`, as RTP has it.
@@ -129,61 +121,53 @@ impl Wire {
         audio: &mut Vec<u8>,
     ) -> Heard {
         match (self, message) {
+            (_, Message::Ping(_) | Message::Pong(_)) => Heard::Other,
             (Self::Binary { .. }, Message::Binary(bytes)) => {
                 audio.extend_from_slice(bytes);
                 Heard::Audio
             }
-            (wire @ (Self::Twilio { .. } | Self::TwilioBot { .. }), Message::Text(text)) => {
-                match serde_json::from_str::<TwilioMessage<'_>>(text.as_str()) {
-                    Ok(message) => wire.hear_twilio(&message, codec, audio),
-                    Err(_) => Heard::Other,
+            (Self::Binary { their_goodbye, .. }, Message::Text(text)) => {
+                match serde_json::from_str::<Typed<'_>>(text.as_str()) {
+                    Ok(message) if message.kind == *their_goodbye => Heard::Goodbye,
+                    Ok(_) => Heard::Other,
+                    Err(error) => Heard::Wrong(error.to_string()),
                 }
             }
-            _ => Heard::Other,
+            (wire @ Self::Twilio { .. }, Message::Text(text)) => {
+                wire.hear_as_twilio(text.as_str(), codec, audio)
+            }
+            (Self::TwilioBot(stream), Message::Text(text)) => match stream.read(text.as_str()) {
+                Ok(ToBot::Media(payload)) => take_mulaw(&payload, codec, audio),
+                Ok(ToBot::Other) => Heard::Other,
+                Ok(ToBot::Stop) => Heard::Goodbye,
+                Err(why) => Heard::Wrong(why),
+            },
+            _ => Heard::Wrong("a message that is no text".to_owned()),
         }
     }
 
-    fn hear_twilio(
-        &mut self,
-        message: &TwilioMessage<'_>,
-        codec: AudioCodec,
-        audio: &mut Vec<u8>,
-    ) -> Heard {
-        debug_assert!(codec == AudioCodec::Pcmu, "Media Streams are mu-law");
-        let known = match self {
-            Self::Twilio { stream_sid, .. } | Self::TwilioBot { stream_sid } => stream_sid,
-            Self::Binary { .. } => return Heard::Other,
-        };
-        if message.stream_sid.as_deref() != Some(known) {
+    fn hear_as_twilio(&mut self, text: &str, codec: AudioCodec, audio: &mut Vec<u8>) -> Heard {
+        let Self::Twilio {
+            stream_sid,
+            sequence_number,
+            ..
+        } = self
+        else {
             return Heard::Other;
-        }
-        match (&*message.event, &message.media, &message.mark) {
-            ("media", Some(media), _) => {
-                let before = audio.len();
-                if STANDARD.decode_vec(media.payload.as_bytes(), audio).is_ok() {
-                    return Heard::Audio;
-                }
-                // What was decoded before the fault is not kept.
-                audio.truncate(before);
-                Heard::Other
-            }
+        };
+        match read_to_twilio(text, stream_sid) {
+            Ok(ToTwilio::Media(payload)) => take_mulaw(&payload, codec, audio),
             // What was queued before it is played when it comes: we play nothing.
-            ("mark", _, Some(mark)) => match self {
-                Self::Twilio {
-                    stream_sid,
-                    sequence_number,
-                    ..
-                } => {
-                    *sequence_number += 1;
-                    let name = serde_json::Value::from(&*mark.name);
-                    Heard::Answer(format!(
-                        "{{\"event\":\"mark\",\"sequenceNumber\":\"{sequence_number}\",\
-                         \"streamSid\":\"{stream_sid}\",\"mark\":{{\"name\":{name}}}}}"
-                    ))
-                }
-                _ => Heard::Other,
-            },
-            _ => Heard::Other,
+            Ok(ToTwilio::Mark(name)) => {
+                *sequence_number += 1;
+                let name = serde_json::Value::from(&*name);
+                Heard::Answer(format!(
+                    "{{\"event\":\"mark\",\"sequenceNumber\":\"{sequence_number}\",\
+                     \"streamSid\":\"{stream_sid}\",\"mark\":{{\"name\":{name}}}}}"
+                ))
+            }
+            Ok(ToTwilio::Clear) => Heard::Other,
+            Err(why) => Heard::Wrong(why),
         }
     }
 
@@ -191,6 +175,19 @@ impl Wire {
     pub(super) fn rtp_samples(&self, codec: AudioCodec, samples: &mut [u8]) {
         if matches!(self, Self::Binary { .. }) {
             swap_bytes(codec, samples);
+        }
+    }
+}
+
+fn take_mulaw(payload: &str, codec: AudioCodec, audio: &mut Vec<u8>) -> Heard {
+    debug_assert!(codec == AudioCodec::Pcmu, "Media Streams are mu-law");
+    let before = audio.len();
+    match STANDARD.decode_vec(payload.as_bytes(), audio) {
+        Ok(()) => Heard::Audio,
+        Err(error) => {
+            // What was decoded before the fault is not kept.
+            audio.truncate(before);
+            Heard::Wrong(error.to_string())
         }
     }
 }
@@ -243,41 +240,37 @@ mod tests {
     }
 
     #[test]
-    fn both_ends_understand_each_other_and_no_other_stream() {
-        let (mut ours, mut bot) = (
-            twilio(),
-            Wire::TwilioBot {
-                stream_sid: "MZ1".to_owned(),
-            },
-        );
+    fn twilio_understands_what_a_bot_may_say_and_nothing_else() {
+        let mut ours = twilio();
         let mut audio = vec![7];
-        let message = ours.frame(0, AudioCodec::Pcmu, &[1, 2, 3]);
-        assert_eq!(
-            bot.hear(AudioCodec::Pcmu, &message, &mut audio),
-            Heard::Audio
-        );
-        let message = bot.frame(0, AudioCodec::Pcmu, &[4]);
-        assert_eq!(
-            ours.hear(AudioCodec::Pcmu, &message, &mut audio),
-            Heard::Audio
-        );
-        assert_eq!(audio, [7, 1, 2, 3, 4]);
+        let media = r#"{"event":"media","streamSid":"MZ1","media":{"payload":"BA=="}}"#;
+        let mut hear = |text: &str| {
+            let heard = ours.hear(AudioCodec::Pcmu, &Message::text(text), &mut audio);
+            (heard, audio.len())
+        };
+        assert_eq!(hear(media), (Heard::Audio, 2));
+        let clear = r#"{"event":"clear","streamSid":"MZ1"}"#;
+        assert_eq!(hear(clear), (Heard::Other, 2));
         for wrong in [
             r#"{"event":"media","streamSid":"MZ2","media":{"payload":"AQ=="}}"#,
             r#"{"event":"media","streamSid":"MZ1","media":{"payload":"AQ="}}"#,
-            r#"{"event":"clear","streamSid":"MZ1"}"#,
+            r#"{"event":"bye","streamSid":"MZ1"}"#,
             "{",
         ] {
-            let heard = ours.hear(AudioCodec::Pcmu, &Message::text(wrong), &mut audio);
-            assert_eq!(heard, Heard::Other, "{wrong}");
+            let (heard, len) = hear(wrong);
+            assert!(matches!(heard, Heard::Wrong(_)), "{wrong}: {heard:?}");
+            assert_eq!(len, 2);
         }
-        assert_eq!(audio.len(), 5);
+        let binary = Message::binary(vec![0]);
+        let heard = ours.hear(AudioCodec::Pcmu, &binary, &mut Vec::new());
+        assert!(matches!(heard, Heard::Wrong(_)), "{heard:?}");
     }
 
     #[test]
     fn binary_samples_are_little_endian_on_the_wire() {
         let mut wire = Wire::Binary {
             goodbye: "{}".to_owned(),
+            their_goodbye: "stop",
         };
         let message = wire.frame(0, AudioCodec::L16, &[1, 2, 3, 4]);
         assert_eq!(message, Message::binary(vec![2, 1, 4, 3]));
@@ -288,7 +281,16 @@ mod tests {
         );
         wire.rtp_samples(AudioCodec::L16, &mut audio);
         assert_eq!(audio, [1, 2, 3, 4]);
-        let text = Message::text("{\"type\":\"start\"}");
-        assert_eq!(wire.hear(AudioCodec::L16, &text, &mut audio), Heard::Other);
+        for (text, expected) in [
+            (r#"{"type":"start"}"#, Heard::Other),
+            (r#"{"type":"stop","q850_cause":16}"#, Heard::Goodbye),
+        ] {
+            let heard = wire.hear(AudioCodec::L16, &Message::text(text), &mut audio);
+            assert_eq!(heard, expected);
+        }
+        for wrong in ["stop", r#"{"kind":"stop"}"#, r#"{"type":1}"#] {
+            let heard = wire.hear(AudioCodec::L16, &Message::text(wrong), &mut audio);
+            assert!(matches!(heard, Heard::Wrong(_)), "{wrong}: {heard:?}");
+        }
     }
 }
