@@ -25,6 +25,16 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Caller,
+        Self::Vendor,
+        Self::Trunk,
+        Self::Agent,
+        Self::Config,
+        Self::Us,
+    ];
+
     /// The word in answers, events and metric labels.
     pub fn as_str(self) -> &'static str {
         match self {

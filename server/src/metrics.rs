@@ -170,6 +170,22 @@ reasons! {
     }
 }
 
+reasons! {
+    /// What the dialects of WebSockets of audio count of their messages.
+    PcmMessage {
+        /// With audio, that came and was taken.
+        MediaReceived = "media_received",
+        /// With audio, that was written.
+        MediaSent = "media_sent",
+        /// With audio, that the peer numbered and that never came.
+        MediaMissing = "media_missing",
+        /// With audio, that nobody could take: before the leg, muted, of another track.
+        MediaUnused = "media_unused",
+        /// That mean nothing to us.
+        Ignored = "ignored",
+    }
+}
+
 /// One counter per reason.
 #[derive(Debug)]
 pub struct ByReason<const N: usize>([Gauge; N]);
@@ -213,6 +229,8 @@ pub struct PcmMetrics {
     pub unsent: Gauge,
     /// Times that a caller's speech cut an agent off.
     pub barge_ins: Gauge,
+    /// Messages, as their dialects count them.
+    pub messages: ByReason<{ PcmMessage::ALL.len() }>,
 }
 
 /// What one shard counts.
@@ -235,7 +253,7 @@ pub struct ShardMetrics {
     /// What their legs carried.
     pub pcm: PcmMetrics,
     /// How their peers broke the rules of their dialect, by fault and kind; use [`ShardMetrics::pcm_violated`].
-    pub pcm_violations: [ByReason<PCM_VIOLATIONS_MAX>; 2],
+    pub pcm_violations: [ByReason<PCM_VIOLATIONS_MAX>; Fault::ALL.len()],
     /// Trunk media ports in use now.
     pub media_ports: Gauge,
     /// Occupied entries over all slabs of the shard.
@@ -307,11 +325,9 @@ impl ShardMetrics {
         self.load_refusals.at(at as usize).increment();
     }
 
-    /// Counts a broken rule of a dialect: `kind` is its number, an agent's or else the vendor's.
+    /// Counts a broken rule of a dialect: `kind` is its number.
     pub fn pcm_violated(&self, fault: Fault, kind: usize) {
-        self.pcm_violations[usize::from(fault == Fault::Agent)]
-            .at(kind)
-            .increment();
+        self.pcm_violations[fault as usize].at(kind).increment();
     }
 
     /// Counts a refused connection.

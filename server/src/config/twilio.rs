@@ -39,6 +39,13 @@ pub struct TwilioRest {
     pub api_key_secret: Secret,
 }
 
+/// Whether this is a SID of Twilio's: `kind`, which is two letters, and 32 hexadecimal digits.
+pub fn is_twilio_sid(kind: &str, text: &str) -> bool {
+    text.strip_prefix(kind).is_some_and(|digits| {
+        digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
 impl TwilioConfig {
     /// Default of `queue_ms_max`.
     pub const QUEUE_MS_MAX: u32 = 1_000;
@@ -55,6 +62,26 @@ impl TwilioConfig {
             require_token: false,
             queue_ms_max: Self::QUEUE_MS_MAX,
             rest: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_sid_gets_into_a_path() {
+        assert!(is_twilio_sid("CA", "CA00000000000000000000000000000001"));
+        for wrong in [
+            "",
+            "CA",
+            "CA0000000000000000000000000000000/",
+            "XX00000000000000000000000000000001",
+            "CA000000000000000000000000000000012",
+            "../CA000000000000000000000000000001",
+        ] {
+            assert!(!is_twilio_sid("CA", wrong), "{wrong}");
         }
     }
 }

@@ -7,7 +7,7 @@ use super::section::Section;
 use super::tenant_file::{self, ID, Surroundings};
 use super::tls::ca_file;
 use super::url::Url;
-use super::{HostPattern, RouteConfig, TwilioConfig, TwilioRest};
+use super::{HostPattern, RouteConfig, TwilioConfig, TwilioRest, is_twilio_sid};
 use crate::id::{TenantId, TrunkId};
 
 const SECRET: (&str, &str) = ("api_key_secret", "api_key_secret_file");
@@ -38,7 +38,7 @@ pub(super) fn read<'a>(
     };
     section.require("account_sid");
     let account_sid = section.parsed("account_sid", "AC and 32 hexadecimal digits", |text| {
-        is_sid(text, &["AC"]).then(|| text.to_owned())
+        is_twilio_sid("AC", text).then(|| text.to_owned())
     });
     let shared_keys = named_secrets(&mut section, "shared_keys", surroundings.environment);
     let require_token = section.flag_or("require_token", false);
@@ -121,7 +121,10 @@ fn read_rest(
     let api_key_sid = section.parsed(
         "api_key_sid",
         "SK (or AC, with the auth token as secret) and 32 hexadecimal digits",
-        |text| is_sid(text, &["SK", "AC"]).then(|| text.to_owned()),
+        |text| {
+            let is_sid = ["SK", "AC"].iter().any(|kind| is_twilio_sid(kind, text));
+            is_sid.then(|| text.to_owned())
+        },
     );
     let api_key_secret = password(section, SECRET, environment);
     let (has_sid, has_secret) = (section.has("api_key_sid"), is_named(section, SECRET));
@@ -179,13 +182,4 @@ pub(super) fn api_url(
         section.wrong_key("api_url", host_not_allowed(host, &pattern(host), tenant));
     }
     text
-}
-
-/// Two letters and 32 hexadecimal digits.
-fn is_sid(text: &str, kinds: &[&str]) -> bool {
-    kinds.iter().any(|kind| {
-        text.strip_prefix(kind).is_some_and(|digits| {
-            digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
-        })
-    })
 }

@@ -9,7 +9,10 @@ use codecs::simd::Simd;
 
 use super::links::LinkMetrics;
 use super::state::ControlState;
-use crate::metrics::{ConnectionRefusal, DropReason, LoadRefusal, ProcessState, ShardMetrics};
+use crate::fault::Fault;
+use crate::metrics::{
+    ConnectionRefusal, DropReason, LoadRefusal, PcmMessage, ProcessState, ShardMetrics,
+};
 use crate::pcm::ViolationKind;
 use crate::trunk::sip::trunk_line::TrunkHealth;
 
@@ -451,6 +454,19 @@ fn render_shards(page: &mut Page, shards: &[ShardSource<'_>]) {
             }
         }
     }
+    let name = "pcm_messages_total";
+    page.family(
+        name,
+        Kind::Counter,
+        "Messages of WebSockets of audio, by what their dialects count them as.",
+    );
+    for (index, shard) in shards.iter().enumerate() {
+        for kind in PcmMessage::ALL {
+            let labels: [Label<'_>; 2] = [("shard", &index), ("kind", &kind.as_str())];
+            let count = shard.metrics.pcm.messages.at(*kind as usize).value();
+            page.sample(name, &labels, count);
+        }
+    }
     let name = "pcm_violations_total";
     page.family(
         name,
@@ -458,14 +474,11 @@ fn render_shards(page: &mut Page, shards: &[ShardSource<'_>]) {
         "Broken rules for which a WebSocket of audio was closed, by fault and kind.",
     );
     for (index, shard) in shards.iter().enumerate() {
-        for (fault, counts) in ["vendor", "agent"]
-            .iter()
-            .zip(&shard.metrics.pcm_violations)
-        {
+        for (fault, counts) in Fault::ALL.iter().zip(&shard.metrics.pcm_violations) {
             for kind in ViolationKind::ALL {
                 let labels: [Label<'_>; 3] = [
                     ("shard", &index),
-                    ("fault", fault),
+                    ("fault", &fault.as_str()),
                     ("kind", &kind.as_str()),
                 ];
                 page.sample(name, &labels, counts.at(*kind as usize).value());

@@ -8,7 +8,6 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use async_tungstenite::WebSocketStream;
-use async_tungstenite::tungstenite::handshake::derive_accept_key;
 use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use async_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use async_tungstenite::tungstenite::{self, Message};
@@ -20,6 +19,7 @@ use super::connection::{Connection, TimedOut, linger, within};
 use super::http::{self, RequestHead};
 use crate::fault::Refusal;
 use crate::vendors::browser::{CLOSE_REASON_LEN_MAX, MESSAGE_LEN_MAX, SUBPROTOCOL, ServerMessage};
+use crate::websocket::handshake::accept_of;
 
 /// A socket that stays full for so long is closed and counted.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
@@ -58,7 +58,7 @@ impl Line {
         place: Place,
     ) -> Option<Self> {
         let Connection { mut tls, read, .. } = connection;
-        let accept_key = derive_accept_key(head.websocket_key.as_deref()?.as_bytes());
+        let accept_key = accept_of(head.websocket_key.as_deref()?);
         let offers_dialect = head
             .websocket_protocols
             .as_deref()

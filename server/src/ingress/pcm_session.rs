@@ -4,7 +4,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use async_tungstenite::tungstenite::handshake::derive_accept_key;
 use futures_lite::AsyncWriteExt;
 use shards::tls;
 use tracing::{debug, info};
@@ -16,6 +15,7 @@ use super::route::Vendor;
 use crate::config::TenantConfig;
 use crate::metrics::ConnectionRefusal;
 use crate::switch::PcmVendor;
+use crate::websocket::handshake::accept_of;
 
 /// Upgrades `connection` and gives it to the shard's switch. No subprotocol is selected: neither vendor offers one.
 pub(super) async fn open(
@@ -41,7 +41,7 @@ pub(super) async fn open(
         // Admission has seen that it is there.
         return front.metrics.refused(ConnectionRefusal::HttpMalformed);
     };
-    let accept_key = derive_accept_key(websocket_key.as_bytes());
+    let accept_key = accept_of(websocket_key);
     let answer = http::switching_protocols(&accept_key, None);
     let write = async {
         tls.write_all(answer.as_bytes()).await?;

@@ -6,6 +6,7 @@
 //! too late are played all the same when nothing was played since: the delay grows. When all packets of late had time
 //! to spare, it shrinks again. What would wait for longer than [`DELAY_MS_MAX`] goes.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use codecs::plc::Concealer;
@@ -13,7 +14,7 @@ use codecs::plc::Concealer;
 use super::clock::FrameClock;
 use super::packet_buffer::{PacketBuffer, Position};
 use super::trim::{Cut, DelayWatch, Trim};
-use super::{Encoding, FRAME_MS, FrameKind, PcmConfig, PcmFlow};
+use super::{Encoding, FRAME_MS, FrameKind, MARKS_MAX, PcmConfig, PcmFlow};
 use crate::rtp::{MediaPacket, PayloadType, RtpTimestamp};
 
 /// How long a packet waits that came as fast as any.
@@ -41,6 +42,8 @@ pub(super) struct Dejitter {
     is_continuous: bool,
     clock: FrameClock,
     packets: PacketBuffer,
+    /// Marks of the bridge's side, and where the audio before each ends.
+    marks: VecDeque<(Position, String)>,
     /// The newest timestamp, and where it lies.
     newest: Option<(RtpTimestamp, Position)>,
     /// What is played at the clock's next tick.
@@ -74,6 +77,7 @@ impl Dejitter {
             is_continuous: config.continuous,
             clock,
             packets: PacketBuffer::new(encoding.sample_bytes()),
+            marks: VecDeque::new(),
             newest: None,
             next: 0,
             played_to: Position::MIN,
@@ -118,9 +122,37 @@ impl Dejitter {
     /// Nothing of what came so far is played.
     pub fn clear(&mut self) {
         self.packets.clear();
+        self.release_marks();
         self.newest = None;
         self.empty_frames = CONCEALED_MAX;
         self.trim.stop();
+    }
+
+    /// A mark behind all that came so far. One that is too many lets the oldest go.
+    pub fn push_mark(&mut self, name: &str) {
+        let end = self.packets.end().unwrap_or(Position::MIN);
+        self.marks.push_back((end, name.to_owned()));
+        if self.marks.len() > MARKS_MAX
+            && let Some(oldest) = self.marks.front_mut()
+        {
+            oldest.0 = Position::MIN;
+        }
+    }
+
+    /// A mark whose audio was played, or is not to be played any more.
+    pub fn pop_mark(&mut self) -> Option<String> {
+        let (end, _) = self.marks.front()?;
+        if *end > self.next && !self.packets.is_empty() {
+            return None;
+        }
+        self.marks.pop_front().map(|(_, name)| name)
+    }
+
+    /// Places mean something else from now on.
+    fn release_marks(&mut self) {
+        for (end, _) in &mut self.marks {
+            *end = Position::MIN;
+        }
     }
 
     /// Whether nothing sounds.
@@ -237,6 +269,7 @@ impl Dejitter {
         let has_other_clock = now >= since + TOO_LATE_MAX || (marker && self.is_resting());
         if has_other_clock {
             self.played_to = Position::MIN;
+            self.release_marks();
             self.schedule(now, position);
         }
         has_other_clock

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::{Ask, Asks, News, PcmEvent, PcmLeg, SocketEnd, Violation, ViolationKind};
+use super::{Ask, Asks, MarkError, News, PcmEvent, PcmLeg, SocketEnd, Violation, ViolationKind};
 use crate::fault::Fault;
 use crate::websocket::Writer;
 
@@ -231,6 +231,15 @@ impl DialectState {
     /// A broken rule of the peer's.
     pub fn violation(&self, kind: ViolationKind, reason: impl Into<String>) -> Violation {
         Violation::new(kind, self.fault, reason)
+    }
+
+    /// A mark of the peer's that is not taken.
+    pub fn refused_mark(&self, error: MarkError) -> Violation {
+        let kind = match error {
+            MarkError::TooMany => ViolationKind::TooMany,
+            MarkError::NameTooLong(_) => ViolationKind::TooLong,
+        };
+        self.violation(kind, error.to_string())
     }
 
     /// A text as the message that it has to be.

@@ -98,6 +98,16 @@ impl PcmLeg {
         }
     }
 
+    /// A mark behind all that came of the bridge so far, for a socket that tells when it has played that.
+    pub fn push_outgoing_mark(&mut self, name: &str) {
+        self.dejitter.push_mark(name);
+    }
+
+    /// The next of these that is the socket's: no frame before it is held back any more.
+    pub fn poll_outgoing_mark(&mut self) -> Option<String> {
+        self.dejitter.pop_mark()
+    }
+
     /// The other side cleared its audio: what waits for the socket goes.
     pub fn drop_outgoing(&mut self) {
         self.dejitter.clear();
@@ -107,11 +117,6 @@ impl PcmLeg {
     pub fn set_listen_only(&mut self, is_listen_only: bool) {
         self.is_listen_only = is_listen_only;
         self.dejitter.clear();
-    }
-
-    /// Whether nothing may be sent to the socket.
-    pub fn is_listen_only(&self) -> bool {
-        self.is_listen_only
     }
 
     /// What is due at `now` comes out when the leg is polled next.

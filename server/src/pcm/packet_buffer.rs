@@ -34,6 +34,11 @@ impl PacketBuffer {
         self.waiting.is_empty()
     }
 
+    /// Where the last of them ends.
+    pub fn end(&self) -> Option<Position> {
+        self.waiting.last().map(|packet| self.end_of(packet))
+    }
+
     /// Adds a packet; false if its place is taken or there is no room.
     pub fn insert(&mut self, position: Position, payload: &[u8]) -> bool {
         let place = self

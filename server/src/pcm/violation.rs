@@ -59,7 +59,7 @@ impl Violation {
     pub fn cause(&self) -> Q850Cause {
         match self.kind {
             ViolationKind::Timeout => Q850Cause::TIMER_EXPIRY,
-            ViolationKind::WrongAccount | ViolationKind::Token => Q850Cause::CALL_REJECTED,
+            ViolationKind::WrongAccount => Q850Cause::CALL_REJECTED,
             ViolationKind::WrongFormat => Q850Cause::INCOMPATIBLE_DESTINATION,
             _ => Q850Cause::PROTOCOL_ERROR,
         }
@@ -126,8 +126,6 @@ violation_kinds! {
     Flood "flood" 1008,
     /// No start in time.
     Timeout "timeout" 4408,
-    /// No token, or none that is good.
-    Token "token" 4401,
     /// The bytes are no WebSocket (RFC 6455).
     Protocol "protocol" 1002,
     /// It does not read what we send.

@@ -126,9 +126,11 @@ impl Switch {
             fec_recovers: fec_recovers(id),
         };
         let of_pcm = |key: PcmKey| {
-            let leg = self.pcm.leg(key)?;
+            let socket = self.pcm.get(key)?;
+            let leg = socket.leg.as_ref()?;
             let format = leg.config().encoding.leg_format();
-            Some((format.sink, pcm_statistics(leg)))
+            let missing = socket.dialect.statistics().media_missing;
+            Some((format.sink, pcm_statistics(leg, missing)))
         };
         let vendor_pcm = self
             .session_of(&call.vendor)
@@ -177,15 +179,17 @@ impl Legs {
     }
 }
 
-/// What a leg on a WebSocket would be as RTP: a packet is a frame of 20 ms. TCP loses none, and a peer that pauses is not told
-/// from one that is late, so what was made up meanwhile is no loss: it has counters of its own.
-fn pcm_statistics(leg: &PcmLeg) -> LegStatistics {
+/// What a leg on a WebSocket would be as RTP: a packet is a frame of 20 ms. Lost is what a peer that numbers its messages (Twilio)
+/// has left out. TCP loses none, and a peer that pauses is not told from one that is late, so what was made up meanwhile is no
+/// loss: it has counters of its own.
+fn pcm_statistics(leg: &PcmLeg, missing: u64) -> LegStatistics {
     let statistics = leg.statistics();
     let frame_bytes = leg.config().encoding.frame_bytes() as u64;
     let (from, to) = (statistics.from_socket, statistics.to_socket);
     LegStatistics {
         packets_sent: to.frames + to.concealed + to.silence,
         packets_received: from.frames,
+        packets_lost: missing,
         bytes_sent: (to.frames + to.concealed + to.silence) * frame_bytes,
         bytes_received: from.frames * frame_bytes,
         ..LegStatistics::default()

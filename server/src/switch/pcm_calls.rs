@@ -184,7 +184,7 @@ impl Switch {
             PcmEvent::Played { mark } => match self.mark_teller(key) {
                 Some(teller) => {
                     if let Some(socket) = self.pcm.get_mut(teller) {
-                        socket.tell(News::Mark { name: &mark });
+                        socket.mark(&mark);
                     }
                     self.pcm.mark_dirty(teller);
                 }

@@ -13,7 +13,8 @@ use shards::wheel::Alarm;
 use super::pcm_lag::{Lag, Send};
 use super::{CallKey, SessionKey};
 use crate::pcm::{
-    Ask, Dialect, News, PcmEvent, PcmLeg, PcmStatistics, SocketEnd, Violation, ViolationKind,
+    Ask, Dialect, DialectStatistics, News, PcmEvent, PcmLeg, PcmStatistics, SocketEnd, Violation,
+    ViolationKind,
 };
 use crate::websocket::{Message, Reader, Writer};
 
@@ -60,6 +61,8 @@ pub(super) struct PcmSocket {
     pub(super) alarm: Alarm,
     /// What the metrics know of the leg's counters already.
     pub(super) counted: PcmStatistics,
+    /// The same of the dialect's.
+    pub(super) messages_counted: DialectStatistics,
     /// In the list of those that have something to send.
     pub(super) is_dirty: bool,
     /// The stream may hold more than was read.
@@ -110,6 +113,7 @@ impl PcmSocket {
             owner,
             alarm: Alarm::default(),
             counted: PcmStatistics::default(),
+            messages_counted: DialectStatistics::default(),
             is_dirty: false,
             has_more: false,
             last_heard: now,
@@ -263,11 +267,12 @@ impl PcmSocket {
         let Some(leg) = self.leg.as_mut().filter(|_| self.close_by.is_none()) else {
             return;
         };
+        let (dialect, writer) = (&mut self.dialect, &mut self.writer);
         while let Some(out) = leg.poll_frame(frame) {
-            let written_before = self.writer.buffer.len();
+            let written_before = writer.buffer.len();
             let unsent = self.stream.waiting_bytes() + written_before;
             let on_the_way = || self.stream.unacknowledged_bytes() + written_before;
-            let send = match self.dialect.plays_on_arrival() {
+            let send = match dialect.plays_on_arrival() {
                 _ if unsent > UNSENT_AUDIO_BYTES_MAX => Send::Not,
                 true => self.lag.next(now, on_the_way),
                 false => Send::Now,
@@ -277,14 +282,25 @@ impl PcmSocket {
                     leg.handle_unsent(out);
                     continue;
                 }
-                Send::AfterClear => self.dialect.handle_news(News::Cleared, &mut self.writer),
+                Send::AfterClear => dialect.handle_news(News::Cleared, writer),
                 Send::Now => {}
             }
             let bytes = frame.get(..out.len).unwrap_or_default();
-            let writer = &mut self.writer;
             let begin = writer.buffer.len();
-            self.dialect.write_frame(now, bytes, writer);
+            dialect.write_frame(now, bytes, writer);
             self.lag.written(writer.buffer.len() - begin);
+            tell_marks(leg, dialect.as_mut(), writer);
+        }
+        // Those of a pause, and of audio that was dropped.
+        tell_marks(leg, dialect.as_mut(), writer);
+    }
+
+    /// A mark for a peer that tells when it has played what came before it. It goes behind what its leg still holds, for else it
+    /// would come back too early: at once if that is nothing, or with [`PcmSocket::write_frames`].
+    pub(super) fn mark(&mut self, name: &str) {
+        if let Some(leg) = self.leg.as_mut().filter(|_| self.close_by.is_none()) {
+            leg.push_outgoing_mark(name);
+            tell_marks(leg, self.dialect.as_mut(), &mut self.writer);
         }
     }
 
@@ -373,19 +389,18 @@ impl PcmSocket {
 
     /// Does what is due: the leg's clock, the dialect's deadline, a ping, the end of our patience.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        if self.close_by.is_some_and(|by| by <= now) {
-            self.gone = true;
+        if let Some(by) = self.close_by {
+            // Nobody speaks any more: leg and dialect are there for their call's account alone.
+            self.gone |= by <= now;
             return;
         }
-        // A leg that nobody speaks on any more is there for its call's account alone.
-        if self.close_by.is_none()
-            && let Some(leg) = &mut self.leg
+        if let Some(leg) = &mut self.leg
             && leg.poll_timeout().is_some_and(|due| due <= now)
         {
             leg.handle_timeout(now);
         }
         self.dialect.handle_timeout(now);
-        if self.ping_due() <= now && self.close_by.is_none() {
+        if self.ping_due() <= now {
             match self.pinged {
                 false => {
                     self.pinged = true;
@@ -410,6 +425,12 @@ impl PcmSocket {
     fn ping_due(&self) -> Instant {
         let pings = if self.pinged { 2 } else { 1 };
         self.last_heard + pings * PING_AFTER
+    }
+}
+
+fn tell_marks(leg: &mut PcmLeg, dialect: &mut dyn Dialect, writer: &mut Writer) {
+    while let Some(name) = leg.poll_outgoing_mark() {
+        dialect.handle_news(News::Mark { name: &name }, writer);
     }
 }
 

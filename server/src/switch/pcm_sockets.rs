@@ -15,7 +15,7 @@ use super::media_path::PathEnd;
 use super::pcm_socket::{PcmKey, PcmOwner, PcmSocket, ReadBudget, Step};
 use super::{Switch, Timer, entropy};
 use crate::fault::{Fault, Refusal, RefusalCode};
-use crate::metrics::{DropReason, ShardMetrics};
+use crate::metrics::{DropReason, PcmMessage, ShardMetrics};
 use crate::pcm::{Dialect, FRAME_BYTES_MAX, PcmLeg, PcmStatistics};
 use crate::websocket::{Reader, Role, Writer};
 
@@ -340,8 +340,9 @@ impl Switch {
     }
 }
 
-/// Adds what a socket's leg did since the last count to the shard's counters.
+/// Adds what a socket's dialect and leg did since the last count to the shard's counters.
 pub(super) fn count_pcm(metrics: &ShardMetrics, socket: &mut PcmSocket) {
+    count_messages(metrics, socket);
     let Some(leg) = &socket.leg else { return };
     let now = leg.statistics();
     let before = std::mem::replace(&mut socket.counted, now);
@@ -369,4 +370,27 @@ pub(super) fn count_pcm(metrics: &ShardMetrics, socket: &mut PcmSocket) {
         .add(growth(|of| of.to_socket.crossfaded));
     metrics.unsent.add(growth(|of| of.to_socket.unsent));
     metrics.barge_ins.add(growth(|of| of.barge_ins));
+}
+
+fn count_messages(metrics: &ShardMetrics, socket: &mut PcmSocket) {
+    let now = socket.dialect.statistics();
+    let before = std::mem::replace(&mut socket.messages_counted, now);
+    for (kind, count) in [
+        (
+            PcmMessage::MediaReceived,
+            now.media_received - before.media_received,
+        ),
+        (PcmMessage::MediaSent, now.media_sent - before.media_sent),
+        (
+            PcmMessage::MediaMissing,
+            now.media_missing - before.media_missing,
+        ),
+        (
+            PcmMessage::MediaUnused,
+            now.media_unused - before.media_unused,
+        ),
+        (PcmMessage::Ignored, now.ignored - before.ignored),
+    ] {
+        metrics.pcm.messages.at(kind as usize).add(count);
+    }
 }

@@ -1,4 +1,5 @@
-//! The client's side of the upgrade (RFC 6455 section 4.1): the request that asks for it, and the response that grants it.
+//! The client's side of the upgrade (RFC 6455 section 4.1): the request that asks for it, and the response that grants it. Of the
+//! server's only the answer to a key.
 //!
 //! A redirect is not followed: whoever may be dialled was decided before. No extension and no subprotocol is asked for,
 //! so none may be granted.
@@ -36,11 +37,16 @@ impl Key {
 
     /// The `Sec-WebSocket-Accept` that answers it.
     pub fn accept(&self) -> String {
-        let mut hash = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
-        hash.update(self.0.as_bytes());
-        hash.update(ACCEPT_GUID);
-        STANDARD.encode(hash.finish())
+        accept_of(&self.0)
     }
+}
+
+/// The `Sec-WebSocket-Accept` that answers a `Sec-WebSocket-Key` (section 4.2.2).
+pub fn accept_of(key: &str) -> String {
+    let mut hash = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    hash.update(key.as_bytes());
+    hash.update(ACCEPT_GUID);
+    STANDARD.encode(hash.finish())
 }
 
 /// A request can't be written. The text holds no value, as it may be a secret.

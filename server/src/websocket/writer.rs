@@ -65,11 +65,6 @@ impl Writer {
         self.is_closed = true;
     }
 
-    /// A Close was written.
-    pub fn is_closed(&self) -> bool {
-        self.is_closed
-    }
-
     fn control(&mut self, opcode: Opcode, payload: &[u8]) {
         let payload = &payload[..payload.len().min(CONTROL_LEN_MAX)];
         self.frame(opcode, |buffer| buffer.extend_from_slice(payload));

@@ -55,6 +55,7 @@ const FAMILIES: &[&str] = &[
     "pcm_frames_concealed_total counter",
     "pcm_frames_crossfaded_total counter",
     "pcm_frames_dropped_total counter",
+    "pcm_messages_total counter",
     "pcm_violations_total counter",
     "connections_refused_total counter",
     "desk_calls gauge",
@@ -145,10 +146,11 @@ fn every_series_is_there_at_zero_from_the_start() {
         + LoadRefusal::ALL.len()
         + DropReason::ALL.len()
         + 2 * PCM_FAMILIES.len()
-        + 2 * ViolationKind::ALL.len()
+        + PcmMessage::ALL.len()
+        + Fault::ALL.len() * ViolationKind::ALL.len()
         + ConnectionRefusal::ALL.len();
     let desk = super::super::desk::DeskRefusal::ALL.len();
-    let unlabelled = FAMILIES.len() - SHARD_FIGURES.len() - 10 - 7;
+    let unlabelled = FAMILIES.len() - SHARD_FIGURES.len() - 12 - 7;
     // What the agent counts, and what the sockets do; this configuration has no SIP trunk, and no AI agent.
     let sip_discards = 3 + Discard::ALL.len();
     let labelled = 2 * per_shard + desk + 5 + 2 + sip_discards + DialOutcome::ALL.len();
@@ -156,6 +158,8 @@ fn every_series_is_there_at_zero_from_the_start() {
     for series in [
         "clutchcall_packets_dropped_total{shard=\"1\",reason=\"srtp_auth\"}",
         "clutchcall_connections_refused_total{shard=\"0\",reason=\"tls_timeout\"}",
+        "clutchcall_pcm_messages_total{shard=\"1\",kind=\"media_missing\"}",
+        "clutchcall_pcm_violations_total{shard=\"0\",fault=\"caller\",kind=\"wrong_account\"}",
         "clutchcall_desk_refusals_total{reason=\"tenant_calls\"}",
         "clutchcall_events_total{event_type=\"CHANNEL_HANGUP_COMPLETE\"}",
     ] {

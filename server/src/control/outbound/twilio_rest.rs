@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::http::{self, Answer, Post};
 use super::{Connector, Deadline, Endpoint, OutboundError, allow};
-use crate::config::{TenantConfig, TwilioConfig, TwilioRest};
+use crate::config::{TenantConfig, TwilioConfig, TwilioRest, is_twilio_sid};
 
 /// Twilio's error "Call is not in-progress. Cannot redirect."
 const NOT_IN_PROGRESS: u32 = 21_220;
@@ -30,7 +30,8 @@ pub async fn hang_up(
     let Some(rest) = &twilio.rest else {
         return Ok(());
     };
-    if !is_call_sid(vendor_call) {
+    // It becomes a part of a path, and a caller told it.
+    if !is_twilio_sid("CA", vendor_call) {
         return Err(OutboundError::NotConfigured("it is no CallSid of Twilio's"));
     }
     let endpoint = endpoint(twilio, rest, vendor_call)?;
@@ -70,31 +71,4 @@ fn endpoint(
     Endpoint::http(&format!(
         "{api_url}/2010-04-01/Accounts/{account_sid}/Calls/{vendor_call}.json"
     ))
-}
-
-/// `CA` and 32 hex digits: it becomes a part of a path, and a caller told it.
-fn is_call_sid(text: &str) -> bool {
-    text.strip_prefix("CA").is_some_and(|digits| {
-        digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_call_sid_gets_into_the_path() {
-        assert!(is_call_sid("CA00000000000000000000000000000001"));
-        for wrong in [
-            "",
-            "CA",
-            "CA0000000000000000000000000000000/",
-            "XX00000000000000000000000000000001",
-            "CA000000000000000000000000000000012",
-            "../CA000000000000000000000000000001",
-        ] {
-            assert!(!is_call_sid(wrong), "{wrong}");
-        }
-    }
 }

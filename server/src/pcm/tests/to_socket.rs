@@ -371,3 +371,57 @@ fn a_late_clock_sends_no_flood_and_leaves_no_delay() {
     assert!(burst.count() <= 12);
     assert!(delay_at(&harness, &arrivals, 5_200) <= 60);
 }
+
+/// Packets of 20 ms that came at once.
+fn burst(harness: &mut Harness, packets: std::ops::Range<usize>) {
+    for index in packets {
+        let payload = turned(MULAW, &loud(MULAW, index));
+        let timestamp = FIRST_TIMESTAMP.wrapping_add(160 * index as u32);
+        harness.gets(index as u16, timestamp, &payload);
+    }
+}
+
+#[test]
+fn a_mark_goes_to_the_socket_behind_the_audio_before_it() {
+    for continuous in [true, false] {
+        let mut harness = Harness::new(PcmConfig {
+            continuous,
+            ..config(MULAW)
+        });
+        harness.leg.push_outgoing_mark("nothing waits");
+        let mark = harness.leg.poll_outgoing_mark();
+        assert_eq!(mark.as_deref(), Some("nothing waits"));
+        harness.pass(100);
+        burst(&mut harness, 0..5);
+        harness.leg.push_outgoing_mark("behind five");
+        burst(&mut harness, 5..7);
+        harness.leg.push_outgoing_mark("behind seven");
+        let mut told = Vec::new();
+        for _ in 0..500 {
+            harness.tick_after(1);
+            while let Some(mark) = harness.leg.poll_outgoing_mark() {
+                told.push((harness.sounding().count(), mark));
+            }
+        }
+        let expected = [
+            (5, "behind five".to_owned()),
+            (7, "behind seven".to_owned()),
+        ];
+        assert_eq!(told, expected, "continuous: {continuous}");
+    }
+}
+
+#[test]
+fn a_mark_does_not_wait_for_audio_that_goes() {
+    let mut harness = Harness::new(config(MULAW));
+    burst(&mut harness, 0..5);
+    for _ in 0..=MARKS_MAX {
+        harness.leg.push_outgoing_mark("mark");
+    }
+    assert!(harness.leg.poll_outgoing_mark().is_some(), "one too many");
+    assert_eq!(harness.leg.poll_outgoing_mark(), None);
+    harness.leg.drop_outgoing();
+    burst(&mut harness, 5..6);
+    let rest = std::iter::from_fn(|| harness.leg.poll_outgoing_mark()).count();
+    assert_eq!(rest, MARKS_MAX);
+}

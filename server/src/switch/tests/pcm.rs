@@ -12,6 +12,7 @@ use super::*;
 use crate::call::dialled::{DialledPeer, DialledSocket, VapiControl, VapiDialled};
 use crate::config::Secret;
 use crate::fault::{Fault, RefusalCode};
+use crate::metrics::PcmMessage;
 use crate::websocket::{Message, Reader, Role, Writer};
 
 /// A bot that was made for Twilio's Media Streams.
@@ -223,7 +224,65 @@ fn an_agent_that_closes_or_breaks_the_rules_ends_its_call() {
     assert_eq!(bot.closed, Some(1008));
     let metrics = Arc::clone(&shard.handle.0.borrow().metrics);
     let kind = crate::pcm::ViolationKind::WrongStream as usize;
-    assert_eq!(metrics.pcm_violations[1].at(kind).value(), 1);
+    assert_eq!(
+        metrics.pcm_violations[Fault::Agent as usize]
+            .at(kind)
+            .value(),
+        1
+    );
+}
+
+#[test]
+fn a_socket_that_is_closed_already_breaks_no_second_rule() {
+    let mut shard = Shard::new(64);
+    let (_, mut bot, _) = taken(&mut shard);
+    let due = Instant::now() + Duration::from_millis(30);
+    let mut switch = shard.handle.0.borrow_mut();
+    let key = switch.pcm.keys()[0];
+    let dialect = &mut switch.pcm.get_mut(key).unwrap().dialect;
+    dialect.state_mut().begin_by = Some(due);
+    switch.arm_pcm(key);
+    drop(switch);
+    bot.socket.write_all(&[0xff; 4]).unwrap();
+    until(&shard, &mut bot, |bot, _| bot.closed.is_some());
+    assert_eq!(bot.closed, Some(1002));
+    while Instant::now() < due + Duration::from_millis(30) {
+        shard.turn();
+    }
+    let metrics = Arc::clone(&shard.handle.0.borrow().metrics);
+    let counted: u64 = (0..crate::metrics::PCM_VIOLATIONS_MAX)
+        .map(|kind| {
+            metrics.pcm_violations[Fault::Agent as usize]
+                .at(kind)
+                .value()
+        })
+        .sum();
+    assert_eq!(counted, 1);
+}
+
+#[test]
+fn what_a_dialect_counts_is_in_the_metrics_and_what_was_missing_in_the_record() {
+    let mut shard = Shard::new(64);
+    let (_, mut bot, stream_sid) = taken(&mut shard);
+    let audio = STANDARD.encode([0x66; 160]);
+    bot.says(&json!({"event": "media", "streamSid": stream_sid, "media": {"payload": audio}}));
+    bot.says(&json!({"event": "mark", "streamSid": stream_sid}));
+    shard.far_hears(1);
+    let mut switch = shard.handle.0.borrow_mut();
+    let key = switch.pcm.keys()[0];
+    let dialect = &mut switch.pcm.get_mut(key).unwrap().dialect;
+    // As Twilio's numbers tell it.
+    dialect.state_mut().statistics.media_missing = 3;
+    drop(switch);
+    bot.says(&json!({"event": "nonsense", "streamSid": stream_sid}));
+    let (_, record) = shard.said_to_the_end();
+    assert_eq!(record.account.legs[0].statistics.packets_lost, 3);
+    let metrics = Arc::clone(&shard.handle.0.borrow().metrics);
+    let count = |kind| metrics.pcm.messages.at(kind as usize).value();
+    assert_eq!(count(PcmMessage::MediaReceived), 1);
+    assert_eq!(count(PcmMessage::MediaMissing), 3);
+    assert_eq!(count(PcmMessage::Ignored), 1);
+    assert!(count(PcmMessage::MediaSent) > 0);
 }
 
 #[test]

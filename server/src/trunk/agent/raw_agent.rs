@@ -143,7 +143,7 @@ impl Dialect for RawAgent {
                 match leg {
                     Some(leg) => leg
                         .handle_mark(now, &name)
-                        .map_err(|error| self.broken(ViolationKind::TooMany, &error.to_string()))?,
+                        .map_err(|error| self.state.refused_mark(error))?,
                     None => self.state.statistics.ignored += 1,
                 }
             }

@@ -219,7 +219,6 @@ fn mistakes_are_the_agents() {
     let mut agent = Agent::new();
     let name = "n".repeat(300);
     agent.say(&json!({"type": "mark", "name": name}));
-    assert!(
-        matches!(&agent.asks()[..], [Ask::Close(violation)] if violation.kind == ViolationKind::TooMany)
-    );
+    assert!(matches!(&agent.asks()[..], [Ask::Close(violation)]
+            if (violation.kind, violation.close_code) == (ViolationKind::TooLong, 1009)));
 }

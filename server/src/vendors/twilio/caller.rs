@@ -13,9 +13,7 @@ use super::messages::{
 use super::payload;
 use super::stream::{check_stream, required, take_media};
 use crate::fault::Fault;
-use crate::pcm::{
-    Ask, Dialect, DialectState, Encoding, News, PcmEvent, PcmLeg, Violation, ViolationKind,
-};
+use crate::pcm::{Ask, Dialect, DialectState, News, PcmEvent, PcmLeg, Violation, ViolationKind};
 use crate::trunk::agent::AgentStart;
 use crate::websocket::Writer;
 
@@ -103,9 +101,10 @@ impl Dialect for TwilioCaller {
             stream_sid: &self.stream_sid,
             call_sid: &self.call_sid,
             tracks: ["inbound"],
+            // Bots of Media Streams have nothing else.
             media_format: MediaFormatOut {
-                encoding: encoding_name(told.encoding),
-                sample_rate: told.encoding.sample_rate().hz(),
+                encoding: "audio/x-mulaw",
+                sample_rate: 8000,
                 channels: 1,
             },
             custom_parameters: CustomParametersOut {
@@ -144,12 +143,9 @@ impl Dialect for TwilioCaller {
                 let media = required(&self.state, message.media, "media")?;
                 take_media(&mut self.state, now, &media.payload, leg)?;
             }
-            ("mark", Some(leg), Some(mark)) => {
-                leg.handle_mark(now, &mark.name).map_err(|error| {
-                    self.state
-                        .violation(ViolationKind::TooMany, error.to_string())
-                })?
-            }
+            ("mark", Some(leg), Some(mark)) => leg
+                .handle_mark(now, &mark.name)
+                .map_err(|error| self.state.refused_mark(error))?,
             ("clear", Some(leg), _) => {
                 leg.handle_clear(now);
                 self.state.ask(Ask::Clear);
@@ -210,14 +206,6 @@ impl Dialect for TwilioCaller {
             buffer.extend_from_slice(self.stream_sid.as_bytes());
             buffer.extend_from_slice(br#""}"#);
         });
-    }
-}
-
-/// The name in `mediaFormat`. Twilio documents that of mu-law alone.
-fn encoding_name(encoding: Encoding) -> &'static str {
-    match encoding {
-        Encoding::Mulaw => "audio/x-mulaw",
-        Encoding::Linear16(_) => "audio/l16",
     }
 }
 

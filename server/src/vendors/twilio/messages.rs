@@ -11,9 +11,6 @@ use std::fmt;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
 
-/// Characters of a Twilio SID.
-pub(super) const SID_LEN: usize = 34;
-
 /// A message of any event: which members it has says `event`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -120,14 +117,6 @@ impl<'de> Deserialize<'de> for Number {
         }
         deserializer.deserialize_any(NumberVisitor)
     }
-}
-
-/// Whether this is `prefix` and 32 hex digits, as every SID of Twilio is.
-pub(super) fn is_sid(prefix: &str, text: &str) -> bool {
-    text.len() == SID_LEN
-        && text
-            .strip_prefix(prefix)
-            .is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// `connected`, the first message.

@@ -100,7 +100,11 @@ impl Dialect for VapiSession {
             "status-update" if message.status.is("ended") => {
                 let reason = message.ended_reason.0.unwrap_or_default();
                 let cause = cause_of(&reason);
-                self.hang_up(cause, fault_of(cause), &reason);
+                let text = match reason.trim() {
+                    "" => "Vapi ended the call",
+                    text => text,
+                };
+                self.hang_up(cause, fault_of(cause), text);
             }
             "user-interrupted" => {
                 if let Some(leg) = leg {

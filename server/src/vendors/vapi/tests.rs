@@ -52,7 +52,6 @@ impl Peer {
     }
 
     fn speak(&mut self, bytes: &[u8]) {
-        let out = &mut self.wire.out;
         self.session
             .handle_binary(self.now, bytes, Some(&mut self.leg));
     }
@@ -131,13 +130,14 @@ fn the_end_has_its_cause() {
             Ask::HangUp {
                 cause: found,
                 fault: blamed,
-                ..
+                text,
             },
         ] = &asks[..]
         else {
             panic!("{message}: {asks:?}");
         };
         assert_eq!((found.0, *blamed), (cause, fault), "{message}");
+        assert!(!text.is_empty(), "{message}");
         peer.session.handle_end(SocketEnd::Lost);
         assert_eq!(peer.asks(), []);
     }

@@ -215,9 +215,7 @@ fn nothing_follows_a_close() {
     assert_eq!(read_all(Role::Client, 100, &[0x88, 0]), bare);
 
     let mut writer = Writer::server();
-    assert!(!writer.is_closed());
     writer.close(1008, &"\u{e4}".repeat(100));
-    assert!(writer.is_closed());
     let len = writer.buffer.len();
     assert_eq!(len, 2 + CONTROL_LEN_MAX - 1, "cut before half a letter");
     writer.ping(b"late");

@@ -218,7 +218,7 @@ fn what_twilio_refuses_is_the_agents_fault() {
         ),
         (
             json!({"event": "mark", "streamSid": "S", "mark": {"name": "n".repeat(1000)}}),
-            ViolationKind::TooMany,
+            ViolationKind::TooLong,
         ),
         (json!({"type": "media"}), ViolationKind::Malformed),
     ] {
