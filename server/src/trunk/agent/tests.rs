@@ -53,7 +53,6 @@ impl Agent {
     }
 
     fn speak(&mut self, bytes: &[u8]) {
-        let out = &mut self.wire.out;
         self.raw.handle_binary(self.now, bytes, Some(&mut self.leg));
     }
 

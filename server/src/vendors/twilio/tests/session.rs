@@ -355,7 +355,6 @@ fn nothing_comes_before_the_start() {
     stream.say(&media(1, &[1; 160]));
     assert_eq!(stream.violation().kind, ViolationKind::OutOfOrder);
     let mut stream = Stream::new();
-    let out = &mut stream.wire.out;
     stream.session.handle_binary(stream.now, &[1; 160], None);
     assert_eq!(stream.violation().close_code, 1003);
 }
