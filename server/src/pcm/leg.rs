@@ -169,13 +169,11 @@ impl PcmLeg {
 
     /// The account so far.
     pub fn statistics(&self) -> PcmStatistics {
-        let (from_socket, queue_ms, queue_peak_ms, played_ms) = self.playout.account();
+        let (from_socket, queue_ms) = self.playout.account();
         PcmStatistics {
             from_socket,
             to_socket: self.dejitter.flow(),
             queue_ms,
-            queue_peak_ms,
-            played_ms,
             barge_ins: self.barge_ins,
         }
     }

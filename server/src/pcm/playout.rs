@@ -63,7 +63,6 @@ pub(super) struct Playout {
     played_bytes: u64,
     /// [`Playout::played_bytes`] at the last clear.
     played_at_clear: u64,
-    peak_ms: u64,
     flow: PcmFlow,
 }
 
@@ -90,7 +89,6 @@ impl Playout {
             paused_at: None,
             played_bytes: 0,
             played_at_clear: 0,
-            peak_ms: 0,
             flow: PcmFlow::default(),
         }
     }
@@ -104,7 +102,6 @@ impl Playout {
             self.is_spliced = true;
         }
         self.watch.arrived(wire.len());
-        self.peak_ms = self.peak_ms.max(self.queue.ms());
         if !self.is_held {
             self.fill_up(now);
         }
@@ -210,10 +207,9 @@ impl Playout {
         Some(packet)
     }
 
-    /// The account so far, and in ms what waits, the most that waited, and what was played.
-    pub fn account(&self) -> (PcmFlow, u64, u64, u64) {
-        let played_ms = self.encoding.ms_of_bytes(self.played_bytes as usize);
-        (self.flow, self.queue.ms(), self.peak_ms, played_ms)
+    /// The account so far, and in ms what waits.
+    pub fn account(&self) -> (PcmFlow, u64) {
+        (self.flow, self.queue.ms())
     }
 
     /// The first tick after a pause.

@@ -28,10 +28,6 @@ pub struct PcmStatistics {
     pub to_socket: PcmFlow,
     /// What waits of the socket's audio, in ms.
     pub queue_ms: u64,
-    /// The most that waited.
-    pub queue_peak_ms: u64,
-    /// What was played of the socket's audio since the leg began, in ms.
-    pub played_ms: u64,
     /// How many times somebody spoke over the socket's audio.
     pub barge_ins: u64,
 }

@@ -63,6 +63,8 @@ struct Harness {
     packets: Vec<Packet>,
     frames: Vec<Frame>,
     events: Vec<(u64, PcmEvent)>,
+    /// The most of the socket's audio that waited, in ms.
+    queue_peak_ms: u64,
 }
 
 impl Harness {
@@ -83,6 +85,7 @@ impl Harness {
             packets: Vec::new(),
             frames: Vec::new(),
             events: Vec::new(),
+            queue_peak_ms: 0,
         }
     }
 
@@ -93,6 +96,7 @@ impl Harness {
     /// The socket sends audio.
     fn hears(&mut self, wire: &[u8]) {
         self.leg.handle_audio(self.now(), wire);
+        self.queue_peak_ms = self.queue_peak_ms.max(self.statistics().queue_ms);
     }
 
     /// The bridge sends a packet.

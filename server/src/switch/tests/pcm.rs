@@ -13,6 +13,8 @@ use crate::call::dialled::{DialledPeer, DialledSocket, VapiControl, VapiDialled}
 use crate::config::Secret;
 use crate::fault::{Fault, RefusalCode};
 use crate::metrics::PcmMessage;
+use crate::pcm::{Ask, Dialect};
+use crate::vendors::twilio::{ACCOUNT_SID_NONE, TwilioSession};
 use crate::websocket::{Message, Reader, Role, Writer};
 
 /// A bot that was made for Twilio's Media Streams.
@@ -283,6 +285,50 @@ fn what_a_dialect_counts_is_in_the_metrics_and_what_was_missing_in_the_record() 
     assert_eq!(count(PcmMessage::MediaMissing), 3);
     assert_eq!(count(PcmMessage::Ignored), 1);
     assert!(count(PcmMessage::MediaSent) > 0);
+}
+
+/// Twilio's dialect, its stream begun.
+fn twilio() -> TwilioSession {
+    let now = Instant::now();
+    let mut session = TwilioSession::new(now, ACCOUNT_SID_NONE);
+    let (stream_sid, call_sid) = (format!("MZ{:032}", 1), format!("CA{:032}", 1));
+    let format = json!({"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1});
+    let start = json!({"event": "start", "streamSid": stream_sid, "start": {"accountSid": ACCOUNT_SID_NONE,
+        "callSid": call_sid, "mediaFormat": format}});
+    for message in [json!({"event": "connected"}), start] {
+        session.handle_text(now, &message.to_string(), None, &mut Writer::server());
+    }
+    assert!(matches!(session.poll_ask(), Some(Ask::Begin(_))));
+    session
+}
+
+#[test]
+fn a_mark_goes_to_twilio_behind_the_audio_that_waits() {
+    let mut shard = Shard::new(64);
+    let (call_sid, mut bot, _) = taken(&mut shard);
+    let key = shard.handle.0.borrow().pcm.keys()[0];
+    let mut switch = shard.handle.0.borrow_mut();
+    switch.pcm.get_mut(key).unwrap().dialect = Box::new(twilio());
+    drop(switch);
+    shard.far_says(call_sid, 0, 1, &[0x55; 160]);
+    // It comes, and waits for its time.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(10) {
+        shard.turn();
+    }
+    let mut switch = shard.handle.0.borrow_mut();
+    switch.pcm.get_mut(key).unwrap().mark("said");
+    drop(switch);
+    let mut heard = Vec::new();
+    until(&shard, &mut bot, |_, messages| {
+        heard.extend(messages);
+        heard.iter().any(|message| message["event"] == "mark")
+    });
+    let payload = Value::from(STANDARD.encode([0x55; 160]));
+    let place = |is_it: &dyn Fn(&Value) -> bool| heard.iter().position(is_it);
+    let audio = place(&|message| message["media"]["payload"] == payload);
+    let mark = place(&|message| message["mark"]["name"] == "said");
+    assert!(audio.is_some() && audio < mark, "{heard:?}");
 }
 
 #[test]
