@@ -39,7 +39,7 @@ impl Lag {
     /// The next frame. `on_the_way` gives the bytes that the peer has not acknowledged, at the price of a system call.
     pub(super) fn next(&mut self, now: Instant, on_the_way: impl FnOnce() -> usize) -> Send {
         self.frames = self.frames.wrapping_add(1);
-        let looks = self.behind_since.is_some() || self.frames % FRAMES_PER_LOOK == 0;
+        let looks = self.behind_since.is_some() || self.frames.is_multiple_of(FRAMES_PER_LOOK);
         if self.frame_bytes == 0 || !looks {
             return Send::Now;
         }
