@@ -219,18 +219,7 @@ impl OutboundError {
                 Q850Cause::TIMER_EXPIRY,
             ),
             Self::Status { status, .. } => {
-                let (fault, cause) = match status {
-                    // What we showed is in our configuration.
-                    401 | 403 => (Fault::Config, Q850Cause::CALL_REJECTED),
-                    404 | 405 | 410 => (Fault::Config, Q850Cause::NO_ROUTE_TO_DESTINATION),
-                    // As is whom a vendor's API calls for us, and the account that pays for it.
-                    400 | 402 | 422 if theirs == Fault::Vendor => {
-                        (Fault::Config, Q850Cause::CALL_REJECTED)
-                    }
-                    429 | 503 => (theirs, Q850Cause::CONGESTION),
-                    500.. => (theirs, Q850Cause::TEMPORARY_FAILURE),
-                    _ => (theirs, Q850Cause::CALL_REJECTED),
-                };
+                let (fault, cause) = weigh_status(*status, theirs);
                 (DialOutcome::Refused, Internal, fault, cause)
             }
             Self::Redirect { .. } => (
@@ -240,19 +229,7 @@ impl OutboundError {
                 Q850Cause::CALL_REJECTED,
             ),
             Self::GivenUp => (DialOutcome::GivenUp, Internal, Fault::Us, Q850Cause::NORMAL),
-            Self::NamedSocket(error) => {
-                let (outcome, code, fault, cause) = error.weigh(theirs);
-                match error.as_ref() {
-                    Self::Status { .. } => (outcome, code, theirs, cause),
-                    Self::Url(_) | Self::Unprotected { .. } => (
-                        DialOutcome::Malformed,
-                        Internal,
-                        theirs,
-                        Q850Cause::PROTOCOL_ERROR,
-                    ),
-                    _ => (outcome, code, fault, cause),
-                }
-            }
+            Self::NamedSocket(error) => error.weigh_named(theirs),
             Self::Malformed { .. } => (
                 DialOutcome::Malformed,
                 Internal,
@@ -260,6 +237,34 @@ impl OutboundError {
                 Q850Cause::PROTOCOL_ERROR,
             ),
         }
+    }
+
+    /// No operator chose the URL, nor what is shown there.
+    fn weigh_named(&self, theirs: Fault) -> (DialOutcome, RefusalCode, Fault, Q850Cause) {
+        let (outcome, code, fault, cause) = self.weigh(theirs);
+        match self {
+            Self::Status { .. } => (outcome, code, theirs, cause),
+            Self::Url(_) | Self::Unprotected { .. } => (
+                DialOutcome::Malformed,
+                RefusalCode::Internal,
+                theirs,
+                Q850Cause::PROTOCOL_ERROR,
+            ),
+            _ => (outcome, code, fault, cause),
+        }
+    }
+}
+
+fn weigh_status(status: u16, theirs: Fault) -> (Fault, Q850Cause) {
+    match status {
+        // What we showed is in our configuration.
+        401 | 403 => (Fault::Config, Q850Cause::CALL_REJECTED),
+        404 | 405 | 410 => (Fault::Config, Q850Cause::NO_ROUTE_TO_DESTINATION),
+        // As is whom a vendor's API calls for us, and the account that pays for it.
+        400 | 402 | 422 if theirs == Fault::Vendor => (Fault::Config, Q850Cause::CALL_REJECTED),
+        429 | 503 => (theirs, Q850Cause::CONGESTION),
+        500.. => (theirs, Q850Cause::TEMPORARY_FAILURE),
+        _ => (theirs, Q850Cause::CALL_REJECTED),
     }
 }
 
