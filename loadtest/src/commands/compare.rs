@@ -1,7 +1,6 @@
 //! `compare`: the same job through our gateway and through an installed rtpengine, turn about.
 
 use std::error::Error;
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,13 +9,14 @@ use clap::Args;
 use loadtest::load::compare::rtpengine::Installed;
 use loadtest::load::compare::{self, ComparePlan, Side, Turn};
 use loadtest::load::observer::Sample;
-use loadtest::load::report::{CompareReport, CompareRound, CompareSample, Report};
+use loadtest::load::report::{CompareRound, CompareSample, Report};
 use loadtest::load::run::{self, RunError, RunPlan, WARM_UP_CALLS};
 use loadtest::load::scenario::Scenario;
 use loadtest::load::spawn::{self, SpawnPlan};
 use loadtest::load::{html, summary};
 
 use super::live::LiveView;
+use super::measuring::MeasuringArguments;
 use super::run::{prepare, rate, seconds};
 
 /// Calls through our gateway, if nobody says how many.
@@ -74,26 +74,13 @@ pub(super) struct CompareArguments {
     /// A line of our gateway's shards.toml; may be repeated
     #[arg(long, value_name = "KEY=VALUE", help_heading = "Gateways")]
     shards_line: Vec<String>,
-    /// Cores of the generator: a media thread on each
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [1], help_heading = "Generator")]
-    load_cores: Vec<usize>,
-    /// Spreads the calls' phases: the same seed, the same spread
-    #[arg(long, default_value_t = 1, help_heading = "Generator")]
-    seed: u64,
-    /// No live view
-    #[arg(long, short, help_heading = "Output")]
-    quiet: bool,
-    /// Write the report as JSON
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    json: Option<PathBuf>,
-    /// Write the report as one HTML file with pictures
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    measuring: MeasuringArguments,
 }
 
 pub(super) fn run(arguments: &CompareArguments) -> Result<bool, Box<dyn Error>> {
     let rival = Installed::find(arguments.rtpengine.as_deref())?;
-    prepare(&arguments.load_cores)?;
+    prepare(&arguments.measuring.load_cores)?;
     let plan = ComparePlan::new(
         turn_of_ours(arguments)?,
         their_calls(arguments),
@@ -102,7 +89,7 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<bool, Box<dyn Error>> 
         &arguments.gateway_cores,
     )?;
     let measure = |turn: &Turn<'_>| {
-        let view = LiveView::start(arguments.quiet, turn.plan);
+        let view = LiveView::start(arguments.measuring.quiet, turn.plan);
         let report = take_turn(arguments, &rival, turn, &view);
         view.finish();
         report
@@ -110,23 +97,13 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<bool, Box<dyn Error>> 
     let mut rounds = 0;
     let report = compare::compare(&plan, &rival, measure, |round| {
         rounds += 1;
-        if !arguments.quiet {
+        if !arguments.measuring.quiet {
             eprintln!("{}", round_line(rounds, round));
         }
     })?;
-    write(arguments, &report)?;
+    arguments.measuring.write(&report, html::compare_page)?;
     print!("{}", summary::compare_summary(&report));
     Ok(report.ratio_of_medians.is_some())
-}
-
-fn write(arguments: &CompareArguments, report: &CompareReport) -> Result<(), Box<dyn Error>> {
-    if let Some(file) = &arguments.json {
-        fs::write(file, serde_json::to_string_pretty(report)?)?;
-    }
-    if let Some(file) = &arguments.html {
-        fs::write(file, html::compare_page(report))?;
-    }
-    Ok(())
 }
 
 fn turn_of_ours(arguments: &CompareArguments) -> Result<RunPlan, Box<dyn Error>> {
@@ -144,11 +121,11 @@ fn turn_of_ours(arguments: &CompareArguments) -> Result<RunPlan, Box<dyn Error>>
         ramp: Duration::ZERO,
         duration,
         call_duration: None,
-        seed: arguments.seed,
+        seed: arguments.measuring.seed,
         judged: duration,
         judge_every: 1,
         impairment: None,
-        load_cores: arguments.load_cores.clone(),
+        load_cores: arguments.measuring.load_cores.clone(),
         local_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
         warm_up_calls: WARM_UP_CALLS.min(their_calls(arguments)),
         notes,

@@ -1,7 +1,6 @@
 //! `find-max`: how many calls the gateway carries before packets get lost or late.
 
 use std::error::Error;
-use std::fs;
 use std::time::Duration;
 
 use clap::Args;
@@ -75,7 +74,7 @@ pub(super) struct FindMaxArguments {
 
 pub(super) fn run(arguments: &FindMaxArguments) -> Result<bool, Box<dyn Error>> {
     let target = &arguments.target;
-    prepare(&target.load_cores)?;
+    prepare(&target.measuring.load_cores)?;
     let duration = seconds("--duration", arguments.duration)?;
     let plan = FindMaxPlan {
         // A search that should end below its first step is one step.
@@ -90,7 +89,7 @@ pub(super) fn run(arguments: &FindMaxArguments) -> Result<bool, Box<dyn Error>> 
         // What is judged is whether packets come in time; the audio is `run`'s.
         plan.judge_every = 0;
         plan.judged = Duration::ZERO;
-        let view = LiveView::start(target.quiet, &plan);
+        let view = LiveView::start(target.measuring.quiet, &plan);
         measure(
             target,
             &spawn::without_admission(&target.shards_line),
@@ -100,16 +99,11 @@ pub(super) fn run(arguments: &FindMaxArguments) -> Result<bool, Box<dyn Error>> 
         .map_err(|error| RunError::Target(error.to_string()))
     };
     let report = find_max::find_max(&plan, step, |step| {
-        if !target.quiet {
+        if !target.measuring.quiet {
             eprintln!("{}", summary::step_line(step));
         }
     })?;
-    if let Some(file) = &target.json {
-        fs::write(file, serde_json::to_string_pretty(&report)?)?;
-    }
-    if let Some(file) = &target.html {
-        fs::write(file, html::find_max_page(&report))?;
-    }
+    target.measuring.write(&report, html::find_max_page)?;
     print!("{}", summary::find_max_summary(&report));
     Ok(report.calls_max.is_some())
 }

@@ -5,6 +5,7 @@ mod compare;
 mod find_max;
 mod judge;
 mod live;
+mod measuring;
 mod run;
 mod soak;
 mod target;

@@ -1,7 +1,6 @@
 //! `run`: many calls through a gateway, and a report of what they cost and how they sounded.
 
 use std::error::Error;
-use std::fs;
 use std::time::Duration;
 
 use clap::Args;
@@ -91,7 +90,7 @@ pub(super) struct RunArguments {
 
 pub(super) fn run(arguments: &RunArguments) -> Result<bool, Box<dyn Error>> {
     let target = &arguments.target;
-    prepare(&target.load_cores)?;
+    prepare(&target.measuring.load_cores)?;
     let duration = seconds("--duration", arguments.duration)?;
     let plan = RunPlan {
         ramp: seconds("--ramp", arguments.ramp)?,
@@ -104,14 +103,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<bool, Box<dyn Error>> {
         impairment: arguments.impairment.clone(),
         ..target.plan(arguments.calls, arguments.setup_rate, duration)
     };
-    let view = LiveView::start(target.quiet, &plan);
+    let view = LiveView::start(target.measuring.quiet, &plan);
     let report = measure(target, &[], &plan, &view)?;
-    if let Some(file) = &target.json {
-        fs::write(file, serde_json::to_string_pretty(&report)?)?;
-    }
-    if let Some(file) = &target.html {
-        fs::write(file, html::page(&report))?;
-    }
+    target.measuring.write(&report, html::page)?;
     print!("{}", summary::summary(&report));
     Ok(Verdict::of(&report).outcome() == Outcome::Passed)
 }

@@ -18,6 +18,8 @@ use loadtest::load::target::{CallersAre, FarEndAt, Target, TwilioAccount};
 use loadtest::load::token::TokenSigner;
 use loadtest::signalling::{Trust, client_config};
 
+use super::measuring::MeasuringArguments;
+
 /// Which gateway is loaded, and from where: common to `run` and `find-max`.
 #[derive(Debug, Args)]
 pub(super) struct TargetArguments {
@@ -134,24 +136,11 @@ pub(super) struct TargetArguments {
         help_heading = "Gateway"
     )]
     sip_listen: SocketAddr,
-    /// Cores of the generator: a media thread on each
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = [1], help_heading = "Generator")]
-    pub(super) load_cores: Vec<usize>,
     /// Where the callers' media sockets are bound
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), help_heading = "Generator")]
     pub(super) local_ip: IpAddr,
-    /// Spreads the calls' phases: the same seed, the same spread
-    #[arg(long, default_value_t = 1, help_heading = "Generator")]
-    pub(super) seed: u64,
-    /// No live view
-    #[arg(long, short, help_heading = "Output")]
-    pub(super) quiet: bool,
-    /// Write the report as JSON
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub(super) json: Option<PathBuf>,
-    /// Write the report as one HTML file with pictures
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub(super) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) measuring: MeasuringArguments,
 }
 
 impl TargetArguments {
@@ -164,11 +153,11 @@ impl TargetArguments {
             ramp: Duration::ZERO,
             duration,
             call_duration: None,
-            seed: self.seed,
+            seed: self.measuring.seed,
             judged: duration,
             judge_every: 1,
             impairment: None,
-            load_cores: self.load_cores.clone(),
+            load_cores: self.measuring.load_cores.clone(),
             local_ip: self.local_ip,
             warm_up_calls: WARM_UP_CALLS,
             notes: notes(self),

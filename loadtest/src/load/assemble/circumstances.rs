@@ -1,7 +1,7 @@
 //! Under which circumstances a run was made: its settings, its caveats, the source's commit.
 
 use super::super::host;
-use super::super::report::Setting;
+use super::super::report::{GatewayFrames, Setting};
 use super::super::run::RunPlan;
 use super::super::scenario::{Callers, FarEnd};
 use super::Found;
@@ -84,6 +84,13 @@ pub(super) fn caveats(plan: &RunPlan, found: &Found) -> Vec<String> {
              they are not in the loss above."
         ));
     }
+    if let Some(told) = pcm_frames(found) {
+        caveats.push(format!(
+            "Of frames of sound on WebSockets the gateway says that {} were made up, {} blended with that, {} left out and {} not \
+             sent to who does not read.",
+            told.concealed, told.crossfaded, told.dropped, told.unsent
+        ));
+    }
     let dropped = dropped(found);
     if !dropped.is_empty() {
         caveats.push(format!(
@@ -92,6 +99,14 @@ pub(super) fn caveats(plan: &RunPlan, found: &Found) -> Vec<String> {
         ));
     }
     caveats
+}
+
+/// What the gateway did to frames on WebSockets behind the warm-up, if it did anything.
+fn pcm_frames(found: &Found) -> Option<GatewayFrames> {
+    let (before, after) = (found.after_warm_up.pcm_frames, found.at_end.pcm_frames);
+    let told = after?.since(&before?);
+    let any = told.concealed + told.crossfaded + told.dropped + told.unsent > 0;
+    any.then_some(told)
 }
 
 fn dropped(found: &Found) -> Vec<String> {
