@@ -328,7 +328,7 @@ fn a_message_of_another_length_is_counted() {
 }
 
 #[test]
-fn who_is_silent_at_first_begins_with_frame_0_all_the_same() {
+fn who_is_to_be_silent_at_first_says_nothing() {
     let (_media, leg, mut far_end) = bot_that_is_silent_for(Duration::from_secs(3));
     std::thread::sleep(Duration::from_millis(100));
     far_end.close(1000);
