@@ -1,7 +1,8 @@
 //! In which order the process ends: drain, deadline, stop. Pure; contracts section 7.
 //!
 //! A first signal drains: no new calls, running ones go on until they end or `drain_timeout_s` has passed, then they are
-//! ended. A second signal stops at once. A dead shard drains the others the same way, so that its panic does not cut the
+//! ended. A second signal stops at once. What is told outside (hang-ups at Twilio and Vapi, webhooks) is waited for at the very end.
+//! A dead shard drains the others the same way, so that its panic does not cut the
 //! calls of its neighbours; the process then ends as failed and the service manager starts a new one.
 
 use std::time::{Duration, Instant};
