@@ -208,6 +208,19 @@ pub struct TrunkConfig {
     pub api_bearer_token: Option<Secret>,
 }
 
+/// The published defaults of the trunk object.
+pub(super) mod trunk_default {
+    use super::CodecName;
+
+    pub(crate) const CHANNEL_LIMIT: u32 = 50;
+    /// The last port is odd, so that the last pair is complete.
+    pub(crate) const RTP_PORTS: (u16, u16) = (16_384, 32_767);
+    pub(crate) const CODEC_PREFERENCES: [CodecName; 3] =
+        [CodecName::Pcmu, CodecName::Pcma, CodecName::Opus];
+    pub(crate) const NO_MEDIA_TIMEOUT_S: u32 = 60;
+    pub(crate) const REORDER_WAIT_MS: u32 = 20;
+}
+
 impl TrunkConfig {
     /// The published defaults, for a trunk of this kind.
     pub fn with_defaults(trunk_id: TrunkId, tenant_id: TenantId, kind: TrunkKind) -> Self {
@@ -215,14 +228,14 @@ impl TrunkConfig {
             trunk_id,
             tenant_id,
             kind,
-            channel_limit: 50,
-            rtp_start_port: 16_384,
-            rtp_end_port: 32_767,
+            channel_limit: trunk_default::CHANNEL_LIMIT,
+            rtp_start_port: trunk_default::RTP_PORTS.0,
+            rtp_end_port: trunk_default::RTP_PORTS.1,
             internal_rtp_ip: None,
             external_rtp_ip: None,
-            codec_preferences: vec![CodecName::Pcmu, CodecName::Pcma, CodecName::Opus],
-            no_media_timeout_s: 60,
-            reorder_wait_ms: 20,
+            codec_preferences: trunk_default::CODEC_PREFERENCES.to_vec(),
+            no_media_timeout_s: trunk_default::NO_MEDIA_TIMEOUT_S,
+            reorder_wait_ms: trunk_default::REORDER_WAIT_MS,
             api_bearer_token: None,
         }
     }

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::agent_file;
+use super::gateway::trunk_default;
 use super::gateway_file::{ADDRESS, names, parse_address};
 use super::secret_file::{Environment, is_named, secret};
 use super::section::{Located, Section};
@@ -12,8 +13,6 @@ use super::tenant_file::{ID, KnownTrunk};
 use super::{CodecName, EchoCodec, TenantConfig, TrunkConfig, TrunkKind};
 use crate::id::{TenantId, TrunkId};
 
-/// The published default range; the last port is odd, so that the last pair is complete.
-const RTP_PORTS: (u16, u16) = (16_384, 32_767);
 /// Ports below are for the system.
 const RTP_PORT_MIN: u64 = 1024;
 
@@ -124,9 +123,15 @@ fn read_rest<'a>(
     if tenant_id.is_none() {
         section.require("tenant_id");
     }
-    let channel_limit = section.integer_or("channel_limit", 1..=1_000_000, 50) as u32;
-    let no_media_timeout_s = section.integer_or("no_media_timeout_s", 0..=86_400, 60) as u32;
-    let reorder_wait_ms = section.integer_or("reorder_wait_ms", 0..=200, 20) as u32;
+    let mut number =
+        |key, allowed, default: u32| section.integer_or(key, allowed, default.into()) as u32;
+    let channel_limit = number("channel_limit", 1..=1_000_000, trunk_default::CHANNEL_LIMIT);
+    let no_media_timeout_s = number(
+        "no_media_timeout_s",
+        0..=86_400,
+        trunk_default::NO_MEDIA_TIMEOUT_S,
+    );
+    let reorder_wait_ms = number("reorder_wait_ms", 0..=200, trunk_default::REORDER_WAIT_MS);
 
     let Some(kind_name) = section.required_text("kind") else {
         // Perhaps it stands there, misspelt.
@@ -189,10 +194,10 @@ struct RtpFields {
 impl Default for RtpFields {
     fn default() -> Self {
         Self {
-            rtp_ports: RTP_PORTS,
+            rtp_ports: trunk_default::RTP_PORTS,
             internal_rtp_ip: None,
             external_rtp_ip: None,
-            codec_preferences: vec![CodecName::Pcmu, CodecName::Pcma, CodecName::Opus],
+            codec_preferences: trunk_default::CODEC_PREFERENCES.to_vec(),
         }
     }
 }
@@ -314,9 +319,16 @@ fn read_rtp_fields(section: &mut Section<'_>) -> RtpFields {
 fn read_rtp_ports(section: &mut Section<'_>) -> (u16, u16) {
     let allowed = RTP_PORT_MIN..=u64::from(u16::MAX);
     // Both casts fit: `integer_or` keeps them within u16.
-    let start =
-        section.integer_or("rtp_start_port", allowed.clone(), u64::from(RTP_PORTS.0)) as u16;
-    let end = section.integer_or("rtp_end_port", allowed, u64::from(RTP_PORTS.1)) as u16;
+    let start = section.integer_or(
+        "rtp_start_port",
+        allowed.clone(),
+        u64::from(trunk_default::RTP_PORTS.0),
+    ) as u16;
+    let end = section.integer_or(
+        "rtp_end_port",
+        allowed,
+        u64::from(trunk_default::RTP_PORTS.1),
+    ) as u16;
     if !start.is_multiple_of(2) {
         section.wrong_key(
             "rtp_start_port",

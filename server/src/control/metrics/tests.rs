@@ -6,8 +6,12 @@
 use super::super::fixtures::{config, state_of};
 use super::super::outbound::DialOutcome;
 use super::super::sip_transport::Discard;
+use super::pcm::PCM_FAMILIES;
+use super::shards::SHARD_FIGURES;
 use super::*;
-use crate::metrics::Gauge;
+use crate::fault::Fault;
+use crate::metrics::{ConnectionRefusal, DropReason, Gauge, LoadRefusal, PcmMessage};
+use crate::pcm::ViolationKind;
 
 /// Every family, in the order of the page.
 const FAMILIES: &[&str] = &[
@@ -237,16 +241,4 @@ fn each_counter_shows_under_its_own_name() {
     shows("clutchcall_calls_refused_by_load_total{shard=\"1\",at=\"dial\"} 1");
     shows("clutchcall_packets_dropped_total{shard=\"1\",reason=\"late\"} 1");
     shows("clutchcall_connections_refused_total{shard=\"1\",reason=\"origin\"} 1");
-}
-
-#[test]
-fn the_kernels_figures_are_read() {
-    let status = "Name:\tgateway\nVmHWM:\t  9999 kB\nVmRSS:\t   2048 kB\n";
-    assert_eq!(resident_bytes(status), Some(2 * 1024 * 1024));
-    let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 3 0 100 0 0";
-    assert_eq!(cpu_seconds(stat), Some(3.0));
-    assert_eq!(cpu_seconds("7 (gateway"), None);
-    let host = HostFigures::read();
-    assert!(host.fds >= 3, "{host:?}");
-    assert!(host.resident_memory_bytes > 1_000_000, "{host:?}");
 }
