@@ -379,8 +379,8 @@ mod tests {
     fn a_neighbour_that_is_heard_in_between_is_found() {
         let speech = alpha();
         let mut heard = frames(&speech, 30..430);
-        for at in 100..140 {
-            heard[at] = speech.payload(30 + 278 + at as u64).to_vec();
+        for (at, frame) in heard.iter_mut().enumerate().skip(100).take(40) {
+            *frame = speech.payload(30 + 278 + at as u64).to_vec();
         }
         assert_eq!(compared(&speech, &heard), counts(360, 40, 40));
     }
