@@ -6,7 +6,9 @@
 
 use std::time::{Duration, Instant};
 
+use codecs::level::rms_dbov;
 use codecs::plc::Concealer;
+use codecs::voice_activity::QUIET_MAX_DBOV;
 
 use super::clock::{FRAME, FrameClock};
 use super::queue::AudioQueue;
@@ -22,6 +24,9 @@ const CONCEALED_MAX: u32 = 5;
 /// How long a delay has to stand, in ticks, and how long it takes at most to take it out.
 const STANDING_TICKS: u32 = 100;
 const STANDING_MS: u64 = 2_000;
+/// A delay that is worth a cut, in frames; nobody notices less of an agent's.
+const EXCESS_FRAMES_MIN: i64 = 1;
+const AGENT_EXCESS_FRAMES_MIN: i64 = 5;
 /// By how many per cent a source that sends in real time may be off over [`STANDING_MS`].
 const REAL_TIME_TOLERANCE_PCT: u64 = 10;
 /// The only source of the leg; only the bridge ever sees it.
@@ -111,7 +116,21 @@ impl Playout {
     /// Somebody listens.
     pub fn release(&mut self, now: Instant) {
         if std::mem::take(&mut self.is_held) {
+            self.skip_silence();
             self.fill_up(now);
+        }
+    }
+
+    /// Lets the silence go that stands before the first word: whoever sends all the time would be late by it.
+    fn skip_silence(&mut self) {
+        let mut wire = vec![0; self.encoding.frame_bytes()];
+        while self.queue.len() >= wire.len() {
+            self.queue.peek(&mut wire);
+            self.encoding.decode(&wire, &mut self.pcm);
+            if rms_dbov(&self.pcm) > QUIET_MAX_DBOV {
+                return;
+            }
+            self.queue.skip(wire.len());
         }
     }
 
@@ -297,11 +316,11 @@ impl Playout {
         let tolerance_ms = STANDING_MS * REAL_TIME_TOLERANCE_PCT / 100;
         let is_real_time = arrived_ms.abs_diff(STANDING_MS) <= tolerance_ms;
         let excess_frames = (least_ms - PREFILL_MS) / i64::from(FRAME_MS);
-        if is_real_time && excess_frames > 0 && !self.trim.is_active() {
-            let cut = match self.source {
-                PcmSource::RealTime => Cut::Anything,
-                PcmSource::Ahead => Cut::Silence,
-            };
+        let (cut, worth_frames) = match self.source {
+            PcmSource::RealTime => (Cut::Anything, EXCESS_FRAMES_MIN),
+            PcmSource::Ahead => (Cut::Silence, AGENT_EXCESS_FRAMES_MIN),
+        };
+        if is_real_time && excess_frames >= worth_frames && !self.trim.is_active() {
             self.trim.begin(excess_frames as u32, STANDING_TICKS, cut);
         }
     }

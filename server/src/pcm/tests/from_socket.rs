@@ -237,16 +237,20 @@ fn what_an_agent_says_before_the_call_stands_waits_for_it() {
         ..config(Encoding::Mulaw)
     });
     let sent_at = real_time(100);
-    play(&mut harness, &sent_at, 1_007, |n| loud(Encoding::Mulaw, n));
+    // It is silent at first, which nobody waits for.
+    play(&mut harness, &sent_at, 1_007, |n| match n {
+        0..10 => quiet(Encoding::Mulaw, n),
+        _ => loud(Encoding::Mulaw, n),
+    });
     assert_eq!(harness.packets, []);
     assert_eq!(harness.leg.poll_timeout(), None, "nothing is due");
     harness.leg.release(harness.now());
     harness.pass(3_000);
     let heard: Vec<_> = harness.packets.iter().map(|p| p.payload.clone()).collect();
-    let said: Vec<_> = (0..50)
+    let said: Vec<_> = (10..50)
         .map(|n| turned(Encoding::Mulaw, &loud(Encoding::Mulaw, n)))
         .collect();
-    assert_eq!(heard[..50], said);
+    assert_eq!(heard[..40], said);
     assert_eq!(harness.packets[0].at_ms, 1_007 + 20);
     assert!(harness.packets[0].marker && !harness.packets[1].marker);
 }

@@ -59,13 +59,9 @@ fn memory(report: &Report, time: &Time) -> String {
 }
 
 fn cost(report: &Report) -> String {
-    let rows = [
-        (
-            "call",
-            report.cpu_ms_per_call_s,
-            targets::cpu_ms_per_call_s_max(report),
-            "ms/s",
-        ),
+    let of_call = targets::cpu_ms_per_call_s_max(report);
+    let of_call = of_call.map(|limit| ("call", report.cpu_ms_per_call_s, limit, "ms/s"));
+    let others = [
         (
             "set-up",
             report.cpu_ms_per_setup,
@@ -79,6 +75,7 @@ fn cost(report: &Report) -> String {
             "KiB",
         ),
     ];
+    let rows: Vec<_> = of_call.into_iter().chain(others).collect();
     let group = |(name, value, target, unit): &(&str, Option<f64>, f64, &str)| match value {
         Some(value) => format!("{name}: {} of {} {unit}", short(*value), short(*target)),
         None => (*name).to_owned(),
@@ -129,7 +126,10 @@ fn cost_over_time(report: &Report, time: &Time) -> String {
     let note =
         "CPU of each second by the calls that are up, where these are at least half of the most.";
     LinePlot {
-        limits: vec![limit(targets::cpu_ms_per_call_s_max(report), "target", "")],
+        limits: targets::cpu_ms_per_call_s_max(report)
+            .map(|value| limit(value, "target", ""))
+            .into_iter()
+            .collect(),
         ..time.plot(
             heading(
                 report,
