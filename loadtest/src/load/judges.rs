@@ -298,16 +298,20 @@ fn judge_direction(
     standard: &Standard,
 ) -> Result<Judged, String> {
     let first = heard.packets.first().ok_or("nothing was heard")?;
+    let first_due_at = said.first_due_at.ok_or("nothing was said")?;
+    // Behind a speaker's last frame nothing is his: a gateway makes up what does not come any more.
+    let said_for = Duration::from_millis(u64::from(PACKET_MS) * said.sent);
+    let said_until = first_due_at + said_for;
     let mut recorder = Recorder::new(first.arrival);
     for packet in &heard.packets {
-        if packet.arrival.duration_since(first.arrival) < standard.judged {
+        let is_judged = packet.arrival.duration_since(first.arrival) < standard.judged;
+        if is_judged && packet.arrival < said_until {
             recorder.handle_packet(packet.clone());
         }
     }
     let recording = recorder
         .recording(codec)
         .map_err(|error| error.to_string())?;
-    let first_due_at = said.first_due_at.ok_or("nothing was said")?;
     // A frame is due when its last sample has been spoken. One that was sent late, be it the first, moves no other. What is heard
     // of another call, which began elsewhere in the same speech, is too old or was not spoken yet.
     let frames_before = said.first_frame % speech.frames().max(1) as u64;
@@ -342,10 +346,16 @@ mod tests {
 
     /// A call in which each side hears what the other one of call `heard` says, 65 ms after it was due.
     fn call(standard: &Standard, number: u32, heard: u32) -> CallVerdict {
+        call_of(standard, number, heard, 300)
+    }
+
+    /// The same, of which this much was said.
+    fn call_of(standard: &Standard, number: u32, heard: u32, said_frames: u64) -> CallVerdict {
         let begin = Instant::now();
         let leg = |heard_speech: &EncodedSpeech| LegRecord {
             first_frame: first_frame(CallNumber(number)),
             first_due_at: Some(begin),
+            sent: said_frames,
             packets: (0..300)
                 .map(|frame| ReceivedPacket {
                     arrival: begin + Duration::from_millis(65 + 20 * frame),
@@ -354,9 +364,11 @@ mod tests {
                     timestamp: heard_speech.codec().packet_samples() as u32 * frame as u32,
                     payload_type: 0,
                     marker: false,
-                    payload: heard_speech
-                        .payload(first_frame(CallNumber(heard)) + frame)
-                        .to_vec(),
+                    payload: match frame < said_frames {
+                        true => heard_speech.payload(first_frame(CallNumber(heard)) + frame),
+                        false => heard_speech.payload(frame),
+                    }
+                    .to_vec(),
                 })
                 .collect(),
             ..LegRecord::default()
@@ -385,6 +397,15 @@ mod tests {
                 ));
             }
         }
+    }
+
+    #[test]
+    fn what_is_heard_behind_the_last_word_is_nobodys() {
+        let standard = Standard::of(Scenario::BrowserSipOpus).unwrap();
+        let verdict = call_of(&standard, 21, 21, 290);
+        assert!(verdict.passed(&standard), "{verdict:?}");
+        let still_speaks = call_of(&standard, 21, 21, 200);
+        assert!(still_speaks.passed(&standard), "{still_speaks:?}");
     }
 
     #[test]
