@@ -19,8 +19,8 @@ const STRETCH_LIKENESS_GAIN: f64 = 0.1;
 const DRIFT_PPM_MAX: f64 = 500.0;
 /// What is heard from the middle of a word on begins with an edge, which band limiting spreads to both sides: 40 ms are left out.
 const ONSET_SAMPLES: usize = 320;
-/// Sounding begins where 20 ms are above -60 dB of the loudest.
-const SOUND_DB: f64 = -60.0;
+/// Sounding begins where 20 ms are above -30 dB of the loudest: the edge that band limiting spreads into a silence before it lies below.
+const SOUND_DB: f64 = -30.0;
 
 /// How far the path may move the audio against its first alignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -472,6 +472,21 @@ fn a_call_that_goes_silent_half_way_fails() {
 }
 
 #[test]
+fn speech_that_begins_in_the_middle_of_a_word_behind_silence_passes() {
+    let all = speech::alpha().resampled(16_000);
+    for first_frame in (0..300).step_by(5) {
+        let mut recording = Audio::silence(16_000, 62);
+        let begin = first_frame * 320;
+        recording
+            .samples
+            .extend_from_slice(&all.samples[begin..(begin + 6 * 16_000).min(all.samples.len())]);
+        let name = format!("from frame {first_frame}");
+        let verdict = verdict(&name, &recording, &Question::new(Bar::PcmuToRtp).looped());
+        assert!(verdict.pass, "{name}: {verdict}");
+    }
+}
+
+#[test]
 fn a_useless_reference_is_an_error() {
     let question = Question::new(Bar::OpusClean);
     let second = Audio::silence(8_000, 1_500);
