@@ -143,7 +143,6 @@ impl Shared {
             wire,
             direction: Direction::BToA,
             frames: Arc::clone(&self.speech),
-            silent_for: Duration::ZERO,
             phase,
             clock: clocks.trunk,
             heard_clock: clocks.vendor,

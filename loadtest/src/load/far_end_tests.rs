@@ -277,7 +277,6 @@ fn a_call_that_was_made_at_vapi_is_behind_its_url() {
             },
             direction: Direction::BToA,
             frames: Arc::clone(&bravo),
-            silent_for: Duration::ZERO,
             phase: 0,
             clock: Arc::clone(&clocks.trunk),
             heard_clock: Arc::clone(&clocks.vendor),

@@ -74,7 +74,6 @@ impl TwilioCaller {
             },
             direction: Direction::AToB,
             frames: Arc::clone(&self.speech),
-            silent_for: Duration::ZERO,
             phase,
             clock: Arc::clone(&clocks.vendor),
             heard_clock: Arc::clone(&clocks.trunk),

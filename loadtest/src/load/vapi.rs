@@ -48,7 +48,6 @@ impl VapiCaller {
             },
             direction: Direction::AToB,
             frames: Arc::clone(&self.speech),
-            silent_for: Duration::ZERO,
             phase,
             clock: Arc::clone(&clocks.vendor),
             heard_clock: Arc::clone(&clocks.trunk),

@@ -27,8 +27,6 @@ const ENDED: &str =
 const IN_PROGRESS: &str = r#"{"type":"status-update","status":"in-progress"}"#;
 /// Of all calls: no clock is read for it.
 const CREATED_AT: &str = "2026-01-01T00:00:00.000Z";
-/// An assistant needs a moment before its first word: until then its call should be answered.
-const FIRST_WORD_AFTER: Duration = Duration::from_millis(100);
 /// Calls that `GET /call` can tell of; the oldest go.
 const CALLS_KEPT_MAX: usize = 10_000;
 
@@ -271,7 +269,6 @@ impl Shared {
             },
             direction: Direction::AToB,
             frames: Arc::clone(&self.config.speech),
-            silent_for: FIRST_WORD_AFTER,
             phase,
             clock: clocks.vendor,
             heard_clock: clocks.trunk,

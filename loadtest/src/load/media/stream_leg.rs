@@ -79,9 +79,6 @@ pub struct StreamPlan {
     pub direction: Direction,
     /// What it says, over and over. What it hears is expected in the same codec.
     pub frames: Arc<EncodedSpeech>,
-    /// It says nothing for so long at first. Who speaks before its call is answered is held back, and the delay is taken out later,
-    /// in the midst of what it says.
-    pub silent_for: Duration,
     /// Its grid of 20 ms begins so many times 500 us later; taken modulo 40.
     pub phase: u8,
     /// Where it notes when it sent which frame.
@@ -97,8 +94,6 @@ pub(super) struct StreamLegState {
     pub(super) phase: usize,
     plan: StreamPlan,
     frame: u64,
-    /// When frame 0 is due; none before the first slot.
-    speaks_from: Option<Instant>,
     hearing: Hearing,
     /// Sound that is no whole frame yet.
     pending: Vec<u8>,
@@ -129,7 +124,6 @@ impl StreamLegState {
                 tell_first,
             ),
             frame: 0,
-            speaks_from: None,
             pending: Vec::new(),
             heard_frames: 0,
             tell_end,
@@ -145,10 +139,7 @@ impl StreamLegState {
 
     /// Sends the next frame, which is due at `due_at`. Returns when, by the wall clock.
     pub(super) fn send(&mut self, window: &mut MediaWindow, now: &Now, due_at: Instant) -> u64 {
-        let speaks_from = *self
-            .speaks_from
-            .get_or_insert(due_at + self.plan.silent_for);
-        if self.record.end.is_some() || due_at < speaks_from {
+        if self.record.end.is_some() {
             return now.realtime_ns;
         }
         let payload = self

@@ -90,7 +90,6 @@ fn pair(codec: AudioCodec, wires: [Wire; 2]) -> Pair {
             wire,
             direction,
             frames: Arc::clone(&frames),
-            silent_for: Duration::ZERO,
             phase,
             clock: Arc::clone(&clocks[own]),
             heard_clock: Arc::clone(&clocks[1 - own]),
@@ -194,10 +193,6 @@ fn binary_samples_arrive_as_they_were() {
 
 /// A bot's leg, and who talks to it.
 fn bot() -> (MediaThreads, Leg, StreamSocket) {
-    bot_that_is_silent_for(Duration::ZERO)
-}
-
-fn bot_that_is_silent_for(silent_for: Duration) -> (MediaThreads, Leg, StreamSocket) {
     let media = MediaThreads::start(&[0]).unwrap();
     let [far_end, socket] = sockets();
     let frames = EncodedSpeech::encode(AudioCodec::Pcmu, &speech::alpha()).unwrap();
@@ -206,7 +201,6 @@ fn bot_that_is_silent_for(silent_for: Duration) -> (MediaThreads, Leg, StreamSoc
         wire: Wire::TwilioBot(bot_stream()),
         direction: Direction::BToA,
         frames: Arc::new(frames),
-        silent_for,
         phase: 0,
         clock: Arc::new(FrameClock::default()),
         heard_clock: Arc::new(FrameClock::default()),
@@ -309,7 +303,6 @@ fn a_message_of_another_length_is_counted() {
         wire,
         direction: Direction::BToA,
         frames: Arc::new(frames),
-        silent_for: Duration::ZERO,
         phase: 0,
         clock: Arc::new(FrameClock::default()),
         heard_clock: Arc::new(FrameClock::default()),
@@ -325,13 +318,4 @@ fn a_message_of_another_length_is_counted() {
     run(end(&mut leg));
     let record = leg.close().unwrap();
     assert_eq!((record.odd_sized, record.received), (2, 4));
-}
-
-#[test]
-fn who_is_to_be_silent_at_first_says_nothing() {
-    let (_media, leg, mut far_end) = bot_that_is_silent_for(Duration::from_secs(3));
-    std::thread::sleep(Duration::from_millis(100));
-    far_end.close(1000);
-    let record = leg.close().unwrap();
-    assert_eq!((record.sent, record.first_due_at), (0, None));
 }
