@@ -17,35 +17,33 @@ pub(super) fn render_control(page: &mut Page, sources: &Sources<'_>) {
         "Used tokens that are remembered until they expire.",
         control.used_tokens,
     );
-    let name = "desk_refusals_total";
-    page.family(
-        name,
+    page.by_label(
+        "desk_refusals_total",
         Kind::Counter,
         "Questions that the desk answered with no, by reason.",
+        "reason",
+        pairs(&control.refusals),
     );
-    for (reason, count) in &control.refusals {
-        page.sample(name, &[("reason", reason)], count);
-    }
-    let name = "events_total";
-    page.family(name, Kind::Counter, "CallEvents told, by type.");
-    for (event_type, count) in &control.events {
-        page.sample(name, &[("event_type", event_type)], count);
-    }
+    page.by_label(
+        "events_total",
+        Kind::Counter,
+        "CallEvents told, by type.",
+        "event_type",
+        pairs(&control.events),
+    );
     page.figure(
         "events_missing_total",
         Kind::Counter,
         "Breaches of exactly one CREATE and one HANGUP_COMPLETE per call.",
         control.events_missing,
     );
-    let name = "reloads_total";
-    page.family(
-        name,
+    page.by_label(
+        "reloads_total",
         Kind::Counter,
         "Reloads of the configuration, by result.",
+        "result",
+        pairs(&control.reloads),
     );
-    for (result, count) in &control.reloads {
-        page.sample(name, &[("result", result)], count);
-    }
     page.figure(
         "event_subscribers",
         Kind::Gauge,
@@ -93,24 +91,14 @@ fn render_sip(page: &mut Page, control: &ControlFigures) {
         "SIP transactions that live; each lingers up to 32 s.",
         control.sip_transactions,
     );
-    let name = "sip_discarded_total";
-    page.family(
-        name,
+    page.by_label(
+        "sip_discarded_total",
         Kind::Counter,
         "SIP messages and connections that came to nothing, by reason.",
+        "reason",
+        pairs(&control.sip_discards),
     );
-    for (reason, count) in &control.sip_discards {
-        page.sample(name, &[("reason", reason)], count);
-    }
-    let name = "sip_trunk_up";
-    page.family(
-        name,
-        Kind::Gauge,
-        "Whether calls may go over a SIP trunk: it answers, is registered, and its circuit breaker is closed.",
-    );
-    for (trunk_id, is_up) in &control.sip_trunks {
-        page.sample(name, &[("trunk_id", trunk_id)], u8::from(*is_up));
-    }
+    page.by_label("sip_trunk_up", Kind::Gauge, "Whether calls may go over a SIP trunk: it answers, is registered, and its circuit breaker is closed.", "trunk_id", control.sip_trunks.iter().map(|(trunk_id, is_up)| (trunk_id, u8::from(*is_up))));
 }
 
 fn render_outbound(page: &mut Page, control: &ControlFigures) {
@@ -120,22 +108,25 @@ fn render_outbound(page: &mut Page, control: &ControlFigures) {
         "WebSockets to AI agents and vendors that are dialled now.",
         control.outbound_dials,
     );
-    let name = "outbound_dials_total";
-    page.family(
-        name,
+    page.by_label(
+        "outbound_dials_total",
         Kind::Counter,
         "WebSockets to AI agents and vendors that were dialled, by outcome.",
+        "outcome",
+        pairs(&control.outbound_dial_outcomes),
     );
-    for (outcome, count) in &control.outbound_dial_outcomes {
-        page.sample(name, &[("outcome", outcome)], count);
-    }
-    let name = "agent_up";
-    page.family(
-        name,
+    page.by_label(
+        "agent_up",
         Kind::Gauge,
         "Whether the AI agent of a trunk is dialled: its circuit breaker is closed.",
+        "trunk_id",
+        control
+            .agents
+            .iter()
+            .map(|(trunk_id, is_up)| (trunk_id, u8::from(*is_up))),
     );
-    for (trunk_id, is_up) in &control.agents {
-        page.sample(name, &[("trunk_id", trunk_id)], u8::from(*is_up));
-    }
+}
+
+fn pairs<'a>(counts: &'a [(&'static str, u64)]) -> impl Iterator<Item = (&'a str, u64)> {
+    counts.iter().copied()
 }

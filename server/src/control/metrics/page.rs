@@ -39,6 +39,21 @@ impl Page {
         self.line(format_args!("clutchcall_{name}{braces} {value}"));
     }
 
+    /// A family with a sample for each value of one label.
+    pub(super) fn by_label<Word: Display, Value: Display>(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        help: &str,
+        label: &'static str,
+        samples: impl IntoIterator<Item = (Word, Value)>,
+    ) {
+        self.family(name, kind, help);
+        for (word, value) in samples {
+            self.sample(name, &[(label, &word)], value);
+        }
+    }
+
     /// A family of one sample without labels.
     pub(super) fn figure(&mut self, name: &str, kind: Kind, help: &str, value: impl Display) {
         self.family(name, kind, help);

@@ -2,33 +2,32 @@
 
 use super::ShardSource;
 use super::page::{Kind, Label, Page};
+use super::shards::by_shard_and;
 use crate::fault::Fault;
 use crate::metrics::{PcmMessage, ShardMetrics};
 use crate::pcm::ViolationKind;
 
 pub(super) fn render_pcm(page: &mut Page, shards: &[ShardSource<'_>]) {
     for (name, help, counters) in PCM_FAMILIES {
-        page.family(name, Kind::Counter, help);
-        for (index, shard) in shards.iter().enumerate() {
-            for (direction, count) in ["received", "sent"].iter().zip(counters(shard.metrics)) {
-                let labels: [Label<'_>; 2] = [("shard", &index), ("direction", direction)];
-                page.sample(name, &labels, count);
-            }
-        }
+        by_shard_and(page, shards, name, help, "direction", |shard| {
+            ["received", "sent"]
+                .into_iter()
+                .zip(counters(shard.metrics))
+        });
     }
-    let name = "pcm_messages_total";
-    page.family(
-        name,
-        Kind::Counter,
+    by_shard_and(
+        page,
+        shards,
+        "pcm_messages_total",
         "Messages of WebSockets of audio, by what their dialects count them as.",
+        "kind",
+        |shard| {
+            let messages = &shard.metrics.pcm.messages;
+            PcmMessage::ALL
+                .iter()
+                .map(|kind| (kind.as_str(), messages.at(*kind as usize).value()))
+        },
     );
-    for (index, shard) in shards.iter().enumerate() {
-        for kind in PcmMessage::ALL {
-            let labels: [Label<'_>; 2] = [("shard", &index), ("kind", &kind.as_str())];
-            let count = shard.metrics.pcm.messages.at(*kind as usize).value();
-            page.sample(name, &labels, count);
-        }
-    }
     let name = "pcm_violations_total";
     page.family(
         name,

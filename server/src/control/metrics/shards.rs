@@ -1,81 +1,114 @@
 //! What shards count, a line for each of them.
 
+use std::fmt::Display;
+
 use super::ShardSource;
-use super::page::{Kind, Label, Page};
+use super::page::{Kind, Page};
 use super::pcm::render_pcm;
 use crate::metrics::{ConnectionRefusal, DropReason, LoadRefusal};
 
 pub(super) fn render_shards(page: &mut Page, shards: &[ShardSource<'_>]) {
     for (name, kind, help, value) in SHARD_FIGURES {
-        page.family(name, *kind, help);
-        for (index, shard) in shards.iter().enumerate() {
-            page.sample(name, &[("shard", &index)], value(shard));
-        }
+        by_shard(page, shards, (name, *kind, help), value);
     }
-    let name = "busy_seconds_total";
-    page.family(name, Kind::Counter, "Time in which the media task worked.");
-    for (index, shard) in shards.iter().enumerate() {
-        let seconds = shard.metrics.busy_ns.value() as f64 / 1e9;
-        page.sample(name, &[("shard", &index)], seconds);
-    }
-    let name = "busy_ratio";
-    page.family(
-        name,
-        Kind::Gauge,
-        "Share of its core that the shard's thread uses, over about a second; 0 to 1.",
+    by_shard(
+        page,
+        shards,
+        (
+            "busy_seconds_total",
+            Kind::Counter,
+            "Time in which the media task worked.",
+        ),
+        |shard| shard.metrics.busy_ns.value() as f64 / 1e9,
     );
-    for (index, shard) in shards.iter().enumerate() {
-        let share = shard.metrics.busy_ppm.value() as f64 / 1e6;
-        page.sample(name, &[("shard", &index)], share);
-    }
-    let name = "tick_late_seconds";
-    page.family(
-        name,
-        Kind::Gauge,
-        "How late the media ticks are: the median of ten looks in about a second.",
+    by_shard(
+        page,
+        shards,
+        (
+            "busy_ratio",
+            Kind::Gauge,
+            "Share of its core that the shard's thread uses, over about a second; 0 to 1.",
+        ),
+        |shard| shard.metrics.busy_ppm.value() as f64 / 1e6,
     );
-    for (index, shard) in shards.iter().enumerate() {
-        let seconds = shard.metrics.tick_late_us.value() as f64 / 1e6;
-        page.sample(name, &[("shard", &index)], seconds);
-    }
-    let name = "calls_refused_by_load_total";
-    page.family(
-        name,
-        Kind::Counter,
+    by_shard(
+        page,
+        shards,
+        (
+            "tick_late_seconds",
+            Kind::Gauge,
+            "How late the media ticks are: the median of ten looks in about a second.",
+        ),
+        |shard| shard.metrics.tick_late_us.value() as f64 / 1e6,
+    );
+    by_shard_and(
+        page,
+        shards,
+        "calls_refused_by_load_total",
         "Calls, and pages that want one, refused because the shard is too busy or too late, by where.",
+        "at",
+        |shard| {
+            let refusals = &shard.metrics.load_refusals;
+            LoadRefusal::ALL
+                .iter()
+                .map(|at| (at.as_str(), refusals.at(*at as usize).value()))
+        },
     );
-    for (index, shard) in shards.iter().enumerate() {
-        for at in LoadRefusal::ALL {
-            let labels: [Label<'_>; 2] = [("shard", &index), ("at", &at.as_str())];
-            let count = shard.metrics.load_refusals.at(*at as usize).value();
-            page.sample(name, &labels, count);
-        }
-    }
-    let name = "packets_dropped_total";
-    page.family(
-        name,
-        Kind::Counter,
+    by_shard_and(
+        page,
+        shards,
+        "packets_dropped_total",
         "Datagrams that went no further, by reason.",
+        "reason",
+        |shard| {
+            let drops = &shard.metrics.drops;
+            DropReason::ALL
+                .iter()
+                .map(|reason| (reason.as_str(), drops.at(*reason as usize).value()))
+        },
     );
-    for (index, shard) in shards.iter().enumerate() {
-        for reason in DropReason::ALL {
-            let labels: [Label<'_>; 2] = [("shard", &index), ("reason", &reason.as_str())];
-            let count = shard.metrics.drops.at(*reason as usize).value();
-            page.sample(name, &labels, count);
-        }
-    }
     render_pcm(page, shards);
-    let name = "connections_refused_total";
-    page.family(
-        name,
-        Kind::Counter,
+    by_shard_and(
+        page,
+        shards,
+        "connections_refused_total",
         "Connections closed before they became sessions, by reason.",
+        "reason",
+        |shard| {
+            let refusals = &shard.metrics.refusals;
+            ConnectionRefusal::ALL
+                .iter()
+                .map(|reason| (reason.as_str(), refusals.at(*reason as usize).value()))
+        },
     );
+}
+
+/// A family with a sample of each shard.
+fn by_shard<Value: Display>(
+    page: &mut Page,
+    shards: &[ShardSource<'_>],
+    (name, kind, help): (&str, Kind, &str),
+    value: impl Fn(&ShardSource<'_>) -> Value,
+) {
+    let samples = shards.iter().map(value).enumerate();
+    page.by_label(name, kind, help, "shard", samples);
+}
+
+/// A family of counters with a sample of each shard for each value of another label.
+pub(super) fn by_shard_and<'a, Counts>(
+    page: &mut Page,
+    shards: &'a [ShardSource<'a>],
+    name: &str,
+    help: &str,
+    label: &'static str,
+    counts: impl Fn(&'a ShardSource<'a>) -> Counts,
+) where
+    Counts: IntoIterator<Item = (&'static str, u64)>,
+{
+    page.family(name, Kind::Counter, help);
     for (index, shard) in shards.iter().enumerate() {
-        for reason in ConnectionRefusal::ALL {
-            let labels: [Label<'_>; 2] = [("shard", &index), ("reason", &reason.as_str())];
-            let count = shard.metrics.refusals.at(*reason as usize).value();
-            page.sample(name, &labels, count);
+        for (word, count) in counts(shard) {
+            page.sample(name, &[("shard", &index), (label, &word)], count);
         }
     }
 }
