@@ -29,9 +29,13 @@ pub(super) fn begin_calls(switch: &SwitchHandle, asked: Vec<AskedCall>) {
         let (this, after) = (switch.clone(), switch.clone());
         let begin = async move { this.begin_pcm_call(call).await };
         task("call of a WebSocket of audio", begin, move |panicked| {
-            if after.is_session(key, serial) {
-                let mut switch = after.0.borrow_mut();
-                switch.after_panic(Instant::now(), Timer::Session(key), &panicked.message);
+            let is_there = after.is_session(key, serial);
+            let mut switch = after.0.borrow_mut();
+            match is_there {
+                true => {
+                    switch.after_panic(Instant::now(), Timer::Session(key), &panicked.message);
+                }
+                false => switch.count_panic(&panicked.message, "the call of a session that left"),
             }
         });
     }

@@ -328,11 +328,8 @@ impl Switch {
 
     /// Tells sessions without a task what was put into their mailboxes. A panic in it ends that session's call.
     pub(super) fn deliver_told(&mut self) {
-        let Some(mut key) = self.told.take() else {
-            return;
-        };
-        let now = Instant::now();
-        loop {
+        while let Some(key) = self.told.take() {
+            let now = Instant::now();
             while let Some(event) = self
                 .sessions
                 .get(key.0)
@@ -341,10 +338,6 @@ impl Switch {
                 self.guarded(now, Timer::Session(key), |switch| {
                     switch.deliver(now, key, event);
                 });
-            }
-            match self.told.take() {
-                Some(next) => key = next,
-                None => return,
             }
         }
     }

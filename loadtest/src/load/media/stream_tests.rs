@@ -193,12 +193,17 @@ fn binary_samples_arrive_as_they_were() {
 
 /// A bot's leg, and who talks to it.
 fn bot() -> (MediaThreads, Leg, StreamSocket) {
+    far_end_of(Wire::TwilioBot(bot_stream()), AudioCodec::Pcmu)
+}
+
+/// The leg of a far end, and who talks to it.
+fn far_end_of(wire: Wire, codec: AudioCodec) -> (MediaThreads, Leg, StreamSocket) {
     let media = MediaThreads::start(&[0]).unwrap();
     let [far_end, socket] = sockets();
-    let frames = EncodedSpeech::encode(AudioCodec::Pcmu, &speech::alpha()).unwrap();
+    let frames = EncodedSpeech::encode(codec, &speech::alpha()).unwrap();
     let plan = StreamPlan {
         socket,
-        wire: Wire::TwilioBot(bot_stream()),
+        wire,
         direction: Direction::BToA,
         frames: Arc::new(frames),
         phase: 0,
@@ -294,21 +299,8 @@ fn what_a_dialect_does_not_have_is_a_fault() {
 
 #[test]
 fn a_message_of_another_length_is_counted() {
-    let media = MediaThreads::start(&[0]).unwrap();
-    let [mut far_end, socket] = sockets();
     let [wire, _] = binary();
-    let frames = EncodedSpeech::encode(AudioCodec::L16, &speech::alpha()).unwrap();
-    let plan = StreamPlan {
-        socket,
-        wire,
-        direction: Direction::BToA,
-        frames: Arc::new(frames),
-        phase: 0,
-        clock: Arc::new(FrameClock::default()),
-        heard_clock: Arc::new(FrameClock::default()),
-        record: Duration::from_secs(60),
-    };
-    let mut leg = media.open_stream(plan).unwrap();
+    let (_media, mut leg, mut far_end) = far_end_of(wire, AudioCodec::L16);
     for len in [640, 1_280, 640, 320] {
         far_end
             .send(tungstenite::Message::binary(vec![0; len]))

@@ -52,7 +52,7 @@ impl RawAgent {
     fn press(&mut self, digits: &str) -> Result<(), Violation> {
         if digits.is_empty() || digits.len() > DIGITS_MAX {
             let reason = format!("dtmf.digits has not 1 to {DIGITS_MAX} digits");
-            return Err(self.broken(ViolationKind::Malformed, &reason));
+            return Err(self.state.violation(ViolationKind::Malformed, &reason));
         }
         let all: Option<Vec<char>> = digits
             .split_inclusive(|_: char| true)
@@ -60,7 +60,7 @@ impl RawAgent {
             .collect();
         let all = all.ok_or_else(|| {
             let reason = "dtmf.digits has something else than 0-9 * # A-D";
-            self.broken(ViolationKind::Malformed, reason)
+            self.state.violation(ViolationKind::Malformed, reason)
         })?;
         for digit in all {
             let duration_ms = DIGIT_MS_DEFAULT;
@@ -79,10 +79,6 @@ impl RawAgent {
         self.overflow_told = Some(now);
         let dropped_ms = std::mem::take(&mut self.overflow_ms);
         write(out, &ToAgent::Overflow { dropped_ms });
-    }
-
-    fn broken(&self, kind: ViolationKind, reason: &str) -> Violation {
-        self.state.violation(kind, reason)
     }
 }
 
@@ -137,9 +133,10 @@ impl Dialect for RawAgent {
                 self.state.ask(Ask::Clear);
             }
             "mark" => {
-                let name = message
-                    .name
-                    .ok_or_else(|| self.broken(ViolationKind::Malformed, "the mark has no name"))?;
+                let name = message.name.ok_or_else(|| {
+                    self.state
+                        .violation(ViolationKind::Malformed, "the mark has no name")
+                })?;
                 match leg {
                     Some(leg) => leg
                         .handle_mark(now, &name)
@@ -152,7 +149,7 @@ impl Dialect for RawAgent {
                 let cause = message.q850_cause.unwrap_or(Q850Cause::NORMAL.0);
                 if !(1..=127).contains(&cause) {
                     let reason = "hangup.q850_cause is not 1 to 127";
-                    return Err(self.broken(ViolationKind::Malformed, reason));
+                    return Err(self.state.violation(ViolationKind::Malformed, reason));
                 }
                 self.state.ask(Ask::HangUp {
                     cause: Q850Cause(cause),
@@ -162,7 +159,7 @@ impl Dialect for RawAgent {
             }
             _ => {
                 let reason = "the type is none of clear, mark, dtmf and hangup";
-                return Err(self.broken(ViolationKind::UnknownMessage, reason));
+                return Err(self.state.violation(ViolationKind::UnknownMessage, reason));
             }
         }
         Ok(())
